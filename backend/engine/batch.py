@@ -1,0 +1,71 @@
+"""`ScheduleBatch` and `BatchResult`: what the scheduler hands to a worker for one forward, and what comes back.
+
+Plain numpy, no torch: the scheduler and its tests run without a model. A batch is ragged: row i computes `extend_lens[i]`
+new tokens after `prefix_lens[i]` tokens whose KV is in the pool (or is written by an earlier row of this same forward).
+Decode is the case where every extend length is 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...lang.errors import RamifyError
+from ..api import TokenLogprob
+from .req import Req
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(slots=True, eq=False)
+class ScheduleBatch:
+    """One forward. Flat token arrays are in row order; the arrays are never changed once the batch is launched."""
+
+    reqs: list[Req]
+    rows: Int64  # (batch,) row of each request in ReqToTokenPool
+    prefix_lens: Int64  # (batch,)
+    extend_lens: Int64  # (batch,)
+    input_ids: Int64  # (tokens,) tokens to compute
+    out_cache_loc: Int64  # (tokens,) slots their KV goes to
+    # (batch,) True where the row's last logits give a token: false for middle chunks and for pure scoring
+    samples: NDArray[np.bool_]
+
+    @property
+    def is_decode(self) -> bool:
+        """True when every row computes exactly one token."""
+        return len(self.input_ids) == len(self.reqs)
+
+    @property
+    def seq_lens(self) -> Int64:
+        """(batch,) tokens of each row after this forward."""
+        return self.prefix_lens + self.extend_lens
+
+
+@dataclass(slots=True, eq=False)
+class BatchResult:
+    """What one forward produced, row by row, in the order of the batch's `reqs`."""
+
+    next_token_ids: Int64  # (batch,) sampled token, -1 where `samples` is false or the row failed
+    logprobs: list[TokenLogprob | None] | None = None  # of the sampled tokens, where the request asks for them
+    # logprobs of the prompt tokens computed in this forward: row index -> entries, for rows with logprob_start_len
+    input_logprobs: dict[int, list[TokenLogprob]] = field(default_factory=dict)
+    errors: dict[int, RamifyError] = field(default_factory=dict)  # row index -> why this row cannot go on
+
+
+class Worker(Protocol):
+    """Runs forwards: the real `ModelWorker`, or a token oracle in tests."""
+
+    def open_row(self, req: Req) -> None:
+        """A request was given `req.row`: set up its sampling state (also after retraction, from `output_ids`)."""
+        ...
+
+    def close_row(self, row: int) -> None:
+        """The row was freed."""
+        ...
+
+    def forward(self, batch: ScheduleBatch) -> BatchResult:
+        """Compute the batch, write its KV, sample. Raises only when the whole forward failed."""
+        ...

@@ -1,0 +1,64 @@
+"""Constraints: what the text of one gen may be, as a closed sum type of serialisable values.
+
+Who enforces them (grammar plugins, masks) is the backend's business; here they are only facts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import ParameterError
+
+
+@dataclass(frozen=True, slots=True)
+class Regex:
+    """The whole output matches `pattern` (meaning of Python's `re.fullmatch`)."""
+
+    pattern: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pattern, str):
+            raise ParameterError(f"regex must be a string, got {type(self.pattern).__name__}")
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSchema:
+    """The output is JSON that validates against `schema`, a JSON document held as text so that it hashes."""
+
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """The output is a sentence of a grammar in lark's syntax, start rule `start`."""
+
+    grammar: str
+    start: str = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The output is exactly one of `choices` (non-empty, distinct, no empty string)."""
+
+    choices: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_choices(self.choices)
+
+
+Constraint = Regex | JsonSchema | Grammar | Choices
+
+
+def check_choices(choices: tuple[str, ...]) -> None:
+    """Raise `ParameterError` unless `choices` is a non-empty tuple of distinct, non-empty strings."""
+    if not choices:
+        raise ParameterError("choices is empty; give at least one string")
+    seen: set[str] = set()
+    for choice in choices:
+        if not isinstance(choice, str):
+            raise ParameterError(f"choices must be strings, got {choice!r} of type {type(choice).__name__}")
+        if not choice:
+            raise ParameterError("choices contains the empty string; every choice needs at least one character")
+        if choice in seen:
+            raise ParameterError(f"choices contains {choice!r} twice; give each choice once")
+        seen.add(choice)

@@ -1,0 +1,167 @@
+"""`Sampling`: the one value that holds every sampling parameter of a generation.
+
+Spelled once; the DSL, the wire and the engine all pass this object, never a list of keywords.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from .errors import ParameterError, did_you_mean
+
+MAX_STOPS = 32  # strings, ids or patterns of one request: bounds the work per generated token
+MAX_STOP_REGEX_LEN = 256
+MAX_TOP_LOGPROBS = 100
+MAX_N = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How one generation samples and when it stops. Checked on construction: `ParameterError` names the parameter.
+
+    - `max_tokens` (>= 0), `min_tokens`: bounds on generated tokens; end-of-sequence and stops wait for `min_tokens`.
+    - `temperature`: 0 is greedy. `top_k` (0 or -1: off), `top_p` in (0, 1], `min_p` in [0, 1]: filters, in this order,
+      after penalties, `logit_bias` and temperature.
+    - `frequency_penalty`, `presence_penalty` in [-2, 2]: over the generated tokens. `repetition_penalty` > 0: over prompt
+      and generated tokens, as in CTRL.
+    - `seed`: same seed, same prompt: same tokens, whatever else runs. None: the engine draws one.
+    - `stop` (strings), `stop_token_ids`, `stop_regex` (patterns of `re`): end the text, which is cut before the match.
+      `ignore_eos` generates past end-of-sequence.
+    - `n`: independent samples. `logprobs`: None off, 0 the chosen token, k also the k most likely; `prompt_logprobs` the
+      same for the prompt, from token `logprob_start` on.
+    """
+
+    max_tokens: int = 256
+    min_tokens: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    stop_regex: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    n: int = 1
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    logprob_start: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        for name, low, high in _BOUNDS:
+            _check_number(name, getattr(self, name), low, high)
+        if self.top_p == 0:
+            raise ParameterError("top_p must be in (0, 1], got 0")
+        if self.repetition_penalty == 0:
+            raise ParameterError("repetition_penalty must be greater than 0")
+        if self.min_tokens > self.max_tokens:
+            raise ParameterError(f"min_tokens ({self.min_tokens}) is greater than max_tokens ({self.max_tokens})")
+        for name in ("stop", "stop_token_ids", "stop_regex"):
+            _check_stops(name, getattr(self, name))
+        for token_id, bias in self.logit_bias:
+            _check_number("logit_bias key", token_id, 0, math.inf)
+            _check_number("logit_bias value", bias, -math.inf, math.inf)
+
+    @property
+    def is_greedy(self) -> bool:
+        """True when the most likely token is always taken."""
+        return self.temperature < 1e-6 or self.top_k == 1
+
+    def with_(self, **changes: Any) -> Sampling:
+        """Return a copy with `changes` in the loose spelling that users write (see `Sampling.of`)."""
+        return replace(self, **_normalise(changes))
+
+    @classmethod
+    def of(cls, **parameters: Any) -> Sampling:
+        """Build from the loose spelling that users write.
+
+        `stop="x"` or a list; `logit_bias` as a mapping; `logprobs=True`. Parameters that are None mean "the default".
+        Unknown names raise `ParameterError` with the nearest known one.
+
+        >>> Sampling.of(stop="\\n", logit_bias={5: -100.0}).stop
+        ('\\n',)
+        """
+        return cls(**_normalise(parameters))
+
+
+PARAMETERS: tuple[str, ...] = tuple(f.name for f in fields(Sampling))
+
+_BOUNDS: tuple[tuple[str, float, float], ...] = (
+    ("max_tokens", 0, 2**31),
+    ("min_tokens", 0, 2**31),
+    ("temperature", 0, 1e6),
+    ("top_p", 0, 1),
+    ("top_k", -1, 2**31),
+    ("min_p", 0, 1),
+    ("frequency_penalty", -2, 2),
+    ("presence_penalty", -2, 2),
+    ("repetition_penalty", 0, 1e3),
+    ("n", 1, MAX_N),
+    ("logprob_start", 0, 2**31),
+    ("logprobs", 0, MAX_TOP_LOGPROBS),
+    ("prompt_logprobs", 0, MAX_TOP_LOGPROBS),
+    ("seed", -(2**63), 2**64 - 1),
+)
+_INTEGERS = {"max_tokens", "min_tokens", "top_k", "n", "logprob_start", "logprobs", "prompt_logprobs", "seed", "logit_bias key"}
+_OPTIONAL = {"logprobs", "prompt_logprobs", "seed"}
+
+
+def _check_number(name: str, value: object, low: float, high: float) -> None:
+    if value is None and name in _OPTIONAL:
+        return
+    kind = int if name in _INTEGERS else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind) or math.isnan(value):
+        want = "an integer" if name in _INTEGERS else "a number"
+        raise ParameterError(f"{name} must be {want}, got {value!r}")
+    if not low <= value <= high:
+        raise ParameterError(f"{name} must be between {low:g} and {high:g}, got {value!r}")
+
+
+def _check_stops(name: str, stops: object) -> None:
+    kind = int if name == "stop_token_ids" else str
+    if not isinstance(stops, tuple) or any(not isinstance(s, kind) or isinstance(s, bool) for s in stops):
+        raise ParameterError(f"{name} must be a tuple of {kind.__name__}, got {stops!r}")
+    if len(stops) > MAX_STOPS:
+        raise ParameterError(f"{name} has {len(stops)} entries; at most {MAX_STOPS} are allowed")
+    if name != "stop_token_ids" and "" in stops:
+        raise ParameterError(f"{name} contains the empty string, which would stop before the first token")
+    if name == "stop_regex":
+        for pattern in stops:
+            if len(pattern) > MAX_STOP_REGEX_LEN:
+                raise ParameterError(f"stop_regex is {len(pattern)} characters long; at most {MAX_STOP_REGEX_LEN}")
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ParameterError(f"stop_regex {pattern!r} is not a valid pattern: {error}") from error
+
+
+def _normalise(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the loose spelling into field values; drop None (the default)."""
+    result: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if name not in PARAMETERS:
+            raise ParameterError(f"unknown sampling parameter {name!r}{did_you_mean(name, PARAMETERS)}")
+        if value is None:
+            continue
+        if name in ("stop", "stop_token_ids", "stop_regex"):
+            value = _as_tuple(value)
+        elif name == "logit_bias" and isinstance(value, Mapping):
+            value = tuple(sorted(value.items()))
+        elif name in ("logprobs", "prompt_logprobs") and isinstance(value, bool):
+            value = 0 if value else None
+        result[name] = value
+    return result
+
+
+def _as_tuple(value: object) -> object:
+    if isinstance(value, (str, int)):
+        return (value,)
+    return tuple(value) if isinstance(value, Sequence | set | frozenset) else value
