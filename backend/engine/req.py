@@ -52,7 +52,6 @@ class Req:
     cache_salt: str = ""
     # first prompt token whose logprob is wanted; None: no prompt logprobs. Caps the usable prefix match at start - 1.
     logprob_start_len: int | None = None
-    score_ids: tuple[int, ...] = ()  # reserved for callers; the scheduler does not read it
     arrival: float = 0.0  # time.monotonic() seconds, set when the scheduler receives it
 
     # -- progress, written by the scheduler
