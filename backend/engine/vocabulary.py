@@ -16,16 +16,16 @@ from ...lang.errors import ModelError
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>\Z")
 
 LeadingSpace = Literal["keep", "strip-one", "strip-first-token"]
-"""What decoding does to the space that begins a text: nothing (byte-level), drops one (SentencePiece), or drops those of
-the first token (the Metaspace decoder)."""
+"""What decoding does to the space that begins a text: nothing (byte-level), drops one (SentencePiece), or drops the
+first token's (the Metaspace decoder)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
     """The bytes of every token id, as decoding with special tokens skipped would spell them.
 
-    `token_bytes` has `size` entries, the width of the model's logits, which may exceed the tokenizer's length: ids that no
-    token uses are empty, as is any token without text. `special_ids` never show in text. `eos_ids` end a sequence.
+    `token_bytes` has `size` entries, the width of the model's logits, which may exceed the tokenizer's length: ids that
+    no token uses are empty, as is any token without text. `special_ids` never show in text. `eos_ids` end a sequence.
     `byte_fallback_ids` are SentencePiece's `<0xNN>`, whose runs decode as a whole.
     """
 
@@ -50,17 +50,17 @@ def build_vocabulary(
 ) -> Vocabulary:
     """Build a `Vocabulary` from the parsed `tokenizer.json` and all (token, id) pairs, added tokens included.
 
-    `size` is the width of the logits; it grows to hold every id of the tokenizer. Raises `ModelError` for a decoder whose
-    tokens have no bytes of their own (WordPiece and kin).
+    `size` is the width of the logits; tokens beyond it cannot be generated and are left out. Raises `ModelError` for a
+    decoder whose tokens have no bytes of their own (WordPiece and kin).
     """
-    pairs = list(tokens)
+    pairs = [(token, token_id) for token, token_id in tokens if token_id < size]
     steps = _steps(tokenizer.get("decoder"))
     special_ids = frozenset(entry["id"] for entry in tokenizer["added_tokens"] if entry["special"])
     kinds = {step["type"] for step in steps}
     if not kinds or not kinds <= {"ByteLevel", "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}:
         found = ", ".join(sorted(kinds)) or "no decoder"
-        raise ModelError(f"the tokenizer decodes with {found}; byte-level BPE and SentencePiece tokenizers are supported")
-    token_bytes = [b""] * max([size, *(token_id + 1 for _, token_id in pairs)])
+        raise ModelError(f"the tokenizer decodes with {found}; only byte-level and SentencePiece tokenizers are known")
+    token_bytes = [b""] * size
     byte_fallback: set[int] = set()
     table = _byte_of_character()
     for token, token_id in pairs:
