@@ -14,7 +14,8 @@
     │   ├── DeadlineError   its deadline or timeout passed (also a TimeoutError)
     │   ├── AbortError      it was aborted
     │   ├── DeadEndError    its constraint left no legal token
-    │   └── TruncationError max_tokens ended inside a constrained value
+    │   ├── TruncationError max_tokens ended inside a constrained value
+    │   └── ParseError      the text is not a value of the type asked for (also a ValueError)
     ├── ModelError          weights or config cannot be loaded
     ├── PluginError         an unknown or broken plugin
     └── BackendError        the backend failed or is closed
@@ -103,6 +104,10 @@ class DeadEndError(RequestError):
 
 class TruncationError(RequestError):
     """`max_tokens` ended the output inside a constrained value."""
+
+
+class ParseError(RequestError, ValueError):
+    """The generated text is not a value of the type asked for; `partial` holds the text."""
 
 
 class ModelError(RamifyError):
