@@ -38,9 +38,8 @@ PACKAGES: dict[str, frozenset[str]] = {
     "lang": frozenset({"lark", "pydantic", "typing_extensions"}),
     "interpreter": frozenset({"jinja2", "pydantic", "rich", "typer"}),
     "backend": frozenset({"httpx", "jinja2", "pydantic", "rich"}),
-    "backend.engine": frozenset(
-        "torch numpy regex transformers tokenizers safetensors huggingface_hub jinja2 llguidance outlines_core lark".split()
-    ),
+    "backend.engine": frozenset({"torch", "numpy", "transformers", "tokenizers", "safetensors", "huggingface_hub"})
+    | {"jinja2", "lark", "llguidance", "outlines_core", "regex"},
     "kernels": frozenset({"torch", "triton", "numpy"}),
 }
 # Modules of the engine that are tested in milliseconds: neither they nor what they import may import torch.
