@@ -29,9 +29,12 @@ class ScheduleBatch:
     prefix_lens: Int64  # (batch,)
     extend_lens: Int64  # (batch,)
     input_ids: Int64  # (tokens,) tokens to compute
-    out_cache_loc: Int64  # (tokens,) slots their KV goes to
+    # (tokens,) slots their KV goes to; 0 (the dummy slot) where the tree already holds the token's KV and only its
+    # logits are wanted: the row's table then points at the tree's slot, and the forward reads that one
+    out_cache_loc: Int64
     # (batch,) True where the row's last logits give a token: false for middle chunks and for pure scoring
     samples: NDArray[np.bool_]
+    num_prefill: int = 0  # rows [0, num_prefill) prefill, in admission order; the rest decode
 
     @property
     def is_decode(self) -> bool:
@@ -43,6 +46,19 @@ class ScheduleBatch:
         """(batch,) tokens of each row after this forward."""
         return self.prefix_lens + self.extend_lens
 
+    def logprob_span(self, index: int) -> range:
+        """Prompt positions whose logprobs this forward yields for row `index`: `BatchResult.input_logprobs` in order.
+
+        Position t is predicted by the logits of t - 1, so the span ends one token after the row's last computed token
+        (its id is in `req.origin_input_ids`). Position 0 has no predictor: its entry has `logprob=None`.
+        """
+        req = self.reqs[index]
+        if req.logprob_start_len is None:
+            return range(0)
+        prefix_len = int(self.prefix_lens[index])
+        first = max(req.logprob_start_len, prefix_len + 1) if prefix_len else req.logprob_start_len
+        return range(first, min(prefix_len + int(self.extend_lens[index]) + 1, len(req.origin_input_ids)))
+
 
 @dataclass(slots=True, eq=False)
 class BatchResult:
@@ -50,7 +66,7 @@ class BatchResult:
 
     next_token_ids: Int64  # (batch,) sampled token, -1 where `samples` is false or the row failed
     logprobs: list[TokenLogprob | None] | None = None  # of the sampled tokens, where the request asks for them
-    # logprobs of the prompt tokens computed in this forward: row index -> entries, for rows with logprob_start_len
+    # row index -> logprobs of the prompt positions in `batch.logprob_span(index)`, for rows with logprob_start_len
     input_logprobs: dict[int, list[TokenLogprob]] = field(default_factory=dict)
     errors: dict[int, RamifyError] = field(default_factory=dict)  # row index -> why this row cannot go on
 

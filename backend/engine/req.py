@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...lang.errors import RamifyError
 from ...lang.sampling import Sampling
 from ..api import Finish, TokenLogprob
@@ -52,7 +55,9 @@ class Req:
     cache_salt: str = ""
     # first prompt token whose logprob is wanted; None: no prompt logprobs. Caps the usable prefix match at start - 1.
     logprob_start_len: int | None = None
+    stream: bool = True  # False: the scheduler hands out one output, at the end
     arrival: float = 0.0  # time.monotonic() seconds, set when the scheduler receives it
+    max_new_tokens: int = 0  # max_tokens, less where the context ends; set when the scheduler receives it
 
     # -- progress, written by the scheduler
     output_ids: list[int] = field(default_factory=list)  # append-only
@@ -63,6 +68,8 @@ class Req:
     num_sent: int = 0  # output tokens already handed to the front
     cached_tokens: int = 0  # prompt tokens found in the cache at first admission
     num_retractions: int = 0
+    arrival_seq: int = 0  # place in line, and the queue's clock then; kept over retraction (written by the waiting queue)
+    arrived_at: float = 0.0
 
     # -- memory, written by the scheduler at admission and release
     row: int = -1  # index into ReqToTokenPool and every per-row table; -1: none
@@ -70,6 +77,7 @@ class Req:
     extend_len: int = 0  # tokens that the forward being planned computes
     last_node: TreeNode | None = None  # locked tree node of the prefix
     cache_protected_len: int = 0  # slots [0, cache_protected_len) belong to the tree
+    _tokens: NDArray[np.int32] | None = None  # what `token_array` built last
 
     @property
     def fill_ids(self) -> list[int]:
@@ -80,6 +88,37 @@ class Req:
     def num_tokens(self) -> int:
         """`len(fill_ids)` without building the list."""
         return len(self.origin_input_ids) + len(self.output_ids)
+
+    def token_array(self) -> NDArray[np.int32]:
+        """`fill_ids` as an array (num_tokens,), built once and then only extended; never write to it."""
+        done = self._tokens
+        if done is None:
+            done = np.array(self.origin_input_ids, dtype=np.int32)
+        missing = self.num_tokens - len(done)
+        if missing:
+            done = np.concatenate([done, np.array(self.output_ids[-missing:], dtype=np.int32)])
+        self._tokens = done
+        return done
+
+    @property
+    def num_to_compute(self) -> int:
+        """Tokens that must go through the model before this request gets its next result.
+
+        All of them to sample the next token. Pure scoring needs no logits after its last token, so it leaves that out.
+        """
+        if self.max_new_tokens == 0 and self.logprob_start_len is not None:
+            return max(1, self.num_tokens - 1)
+        return self.num_tokens
+
+    @property
+    def max_prefix_len(self) -> int:
+        """The longest prefix that need not be computed: one token less than all, and what the prompt logprobs need."""
+        longest = self.num_to_compute - 1
+        if self.logprob_start_len is not None:
+            wanted = self.logprob_start_len + len(self.input_logprobs)
+            if wanted < len(self.origin_input_ids):
+                longest = min(longest, max(wanted - 1, 0))
+        return longest
 
     @property
     def is_done(self) -> bool:

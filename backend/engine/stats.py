@@ -1,0 +1,46 @@
+"""What the engine counts: `Counters` while it runs, `EngineStats` as a fact to hand out. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals since the start, written by the scheduler."""
+
+    requests: int = 0  # sequences received
+    prompt_tokens: int = 0  # of admitted sequences
+    cached_tokens: int = 0  # prompt tokens found in the cache
+    computed_tokens: int = 0  # prefill tokens that went through the model, re-computing after retraction included
+    completion_tokens: int = 0
+    retractions: int = 0
+    aborted: int = 0
+    failed: int = 0  # ended with any other error
+    steps: int = 0  # forwards
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """One moment of the engine. Token counts are sums over sequences; sizes of memory are in tokens."""
+
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int
+    computed_tokens: int
+    completion_tokens: int
+    retractions: int
+    aborted: int
+    failed: int
+    steps: int
+    running: int  # sequences that hold memory
+    waiting: int
+    available: int  # free
+    evictable: int  # cached and unused
+    protected: int  # cached and used by running sequences
+    total: int
+
+    @property
+    def cache_hit_rate(self) -> float:
+        """Share of the prompt tokens that came from the cache, 0 before the first prompt."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
