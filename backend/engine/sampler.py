@@ -1,0 +1,193 @@
+"""`Sampler`: logits to tokens for a whole batch in one vectorised pass; only rows that need a feature pay for it.
+
+Knows nothing of models or scheduling. Called by the model worker, on the engine's thread only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...kernels.token_mask import apply_token_mask
+from ...lang.errors import DeadEndError, RamifyError, RequestError
+from .batch import BatchResult, ScheduleBatch
+from .draw import draw
+from .forward_batch import Logits
+from .grammar.api import num_mask_words
+from .logprobs import prompt_logprobs, token_logprobs
+from .req import Req
+from .sampling_table import (
+    BIAS,
+    INPUT_LOGPROBS,
+    LOGPROBS,
+    MATCHER,
+    MIN_TOKENS,
+    PENALTIES,
+    RANDOM,
+    Entries,
+    SamplingTable,
+)
+from .vocabulary import Vocabulary
+
+
+class Sampler:
+    """Samples rows 1 .. `max_running` of an engine with `vocabulary`.
+
+    The order on each row: repetition penalty, frequency and presence penalties, `logit_bias`, `min_tokens`, grammar
+    mask, temperature, top-k, top-p, min-p, draw. Greedy rows take the maximum after the mask. What a row gets depends on its
+    logits, its request and its own tokens only, never on the rest of the batch.
+
+    Example: `sampler = Sampler(vocabulary, max_running=64)`; `sampler.open_row(req)`; `sampler.sample(batch, logits)`.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *, max_running: int) -> None:
+        self._vocabulary = vocabulary
+        self._table = SamplingTable(max_running + 1)
+
+    def open_row(self, req: Req) -> None:
+        """Fill the row's state from the request and the tokens it has so far."""
+        self._table.open_row(req)
+
+    def close_row(self, row: int) -> None:
+        """Forget the row."""
+        self._table.close_row(row)
+
+    def sample(self, batch: ScheduleBatch, logits: Logits) -> BatchResult:
+        """Sample the rows that give a token and collect the logprobs that were asked for. Edits `logits.values`.
+
+        A row whose logits are not numbers, or that has no legal token, gets an error; the others go on.
+        """
+        result = BatchResult(next_token_ids=np.full(len(batch.reqs), -1, dtype=np.int64))
+        features = self._table.features[batch.rows]
+        with torch.inference_mode():
+            scored = np.flatnonzero(features & INPUT_LOGPROBS)
+            if len(scored):
+                result.input_logprobs = prompt_logprobs(batch, scored, logits.values, logits.offsets, self._vocabulary)
+            sampled = np.flatnonzero(batch.samples)
+            if len(sampled):
+                self._sample_rows(batch, sampled, _last_rows(logits, sampled), features[sampled], result)
+        return result
+
+    def _sample_rows(
+        self,
+        batch: ScheduleBatch,
+        sampled: NDArray[np.intp],
+        values: Tensor,
+        features: NDArray[np.uint8],
+        result: BatchResult,
+    ) -> None:
+        """Sample `values` (sampled, vocab), the logits of the batch's rows `sampled`, into `result`."""
+        reqs = [batch.reqs[index] for index in sampled.tolist()]
+        needed = int(np.bitwise_or.reduce(features))
+        logged = np.flatnonzero(features & LOGPROBS)
+        edited = needed & (PENALTIES | BIAS | MIN_TOKENS | MATCHER)
+        raw = values[torch.from_numpy(logged).to(values.device)] if len(logged) and edited else None
+        failed = self._edit(values, reqs, features) if edited else {}
+        best = values.max(dim=-1)
+        tokens, peaks = best.indices.cpu().numpy(), best.values.cpu().numpy()
+        random = np.flatnonzero((features & RANDOM).astype(np.bool_) & np.isfinite(peaks))
+        if len(random):
+            tokens[random] = self._draw(values, [reqs[place] for place in random.tolist()], random)
+        for place in np.flatnonzero(~np.isfinite(peaks)).tolist():
+            failed.setdefault(place, _failure(float(peaks[place]), reqs[place]))
+        if len(logged):
+            logits = values[torch.from_numpy(logged).to(values.device)] if raw is None else raw
+            num_top = [reqs[place].sampling.logprobs or 0 for place in logged.tolist()]
+            entries = token_logprobs(logits, tokens[logged], num_top, self._vocabulary)
+            result.logprobs = [None] * len(batch.reqs)
+            for place, entry in zip(logged.tolist(), entries, strict=True):
+                if place not in failed:
+                    result.logprobs[sampled[place]] = entry
+        result.next_token_ids[sampled] = tokens
+        for place, error in failed.items():
+            result.next_token_ids[sampled[place]] = -1
+            result.errors[int(sampled[place])] = error
+
+    def _draw(self, values: Tensor, reqs: list[Req], places: NDArray[np.intp]) -> NDArray[np.int64]:
+        table = self._table
+        rows = np.fromiter((req.row for req in reqs), dtype=np.int64)
+        positions = np.fromiter((len(req.output_ids) for req in reqs), dtype=np.int64)
+        scaled = values if len(places) == len(values) else values[torch.from_numpy(places).to(values.device)]
+        scaled = scaled / torch.from_numpy(table.temperature[rows]).to(values.device).unsqueeze(-1)
+        tokens = draw(
+            scaled,
+            table.uniforms(rows, positions),
+            top_k=table.top_k[rows],
+            top_p=table.top_p[rows],
+            min_p=table.min_p[rows],
+        )
+        return tokens.cpu().numpy()
+
+    def _edit(self, values: Tensor, reqs: list[Req], features: NDArray[np.uint8]) -> dict[int, RamifyError]:
+        """Apply penalties, biases and masks in place; returns the rows that have no legal token."""
+        table = self._table
+        chosen = {
+            bit: [(place, reqs[place]) for place in np.flatnonzero(features & bit).tolist()]
+            for bit in (PENALTIES, BIAS, MIN_TOKENS, MATCHER)
+        }
+        if chosen[PENALTIES]:
+            rows = np.fromiter((req.row for req in reqs), dtype=np.int64)
+            self._penalise(values, table.penalty_entries(chosen[PENALTIES]), rows)
+        if chosen[BIAS]:
+            at, biases = _cells(table.bias_entries(chosen[BIAS]), values)
+            values[at] += biases
+        if chosen[MIN_TOKENS]:
+            at, _ = _cells(table.barred_entries(chosen[MIN_TOKENS]), values)
+            values[at] = -torch.inf
+        return _mask(values, chosen[MATCHER]) if chosen[MATCHER] else {}
+
+    def _penalise(self, values: Tensor, entries: Entries, rows: NDArray[np.int64]) -> None:
+        """CTRL's repetition penalty (Keskar et al. 2019), then frequency and presence penalties on generated tokens."""
+        at, counts = _cells(entries, values)
+        cells = values[at]
+        table, owners = self._table, rows[entries.rows]
+        repetition, frequency, presence = (
+            torch.from_numpy(column[owners]).to(values.device)
+            for column in (table.repetition, table.frequency, table.presence)
+        )
+        cells = torch.where(cells > 0, cells / repetition, cells * repetition)
+        values[at] = cells - (frequency * counts + presence * (counts > 0))
+
+
+def _mask(values: Tensor, constrained: list[tuple[int, Req]]) -> dict[int, RamifyError]:
+    """Forbid the tokens that each row's grammar forbids; returns the rows at a dead end."""
+    masks = np.empty((len(constrained), num_mask_words(values.shape[-1])), dtype=np.int32)
+    failed: dict[int, RamifyError] = {}
+    for mask, (place, req) in zip(masks, constrained, strict=True):
+        assert req.matcher is not None
+        try:
+            req.matcher.fill_mask(mask)
+        except DeadEndError as error:
+            mask[:] = -1
+            failed[place] = error
+    places = torch.tensor([place for place, _ in constrained], device=values.device)
+    apply_token_mask(values, places, torch.from_numpy(masks).to(values.device))
+    return failed
+
+
+def _last_rows(logits: Logits, sampled: NDArray[np.intp]) -> Tensor:
+    """Return (sampled, vocab) the logits of each row's last position; the tensor itself when that is all of it."""
+    last = logits.offsets[sampled + 1] - 1
+    if len(last) == len(logits.values):
+        return logits.values
+    return logits.values[torch.from_numpy(last).to(logits.values.device)]
+
+
+def _cells(entries: Entries, values: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Return the index of the entries' cells in `values`, and their values on its device."""
+    rows, ids, numbers = (
+        torch.from_numpy(part).to(values.device) for part in (entries.rows, entries.ids, entries.values)
+    )
+    return (rows, ids), numbers
+
+
+def _failure(peak: float, req: Req) -> RamifyError:
+    if peak == -np.inf:
+        reason = " (min_tokens bars the end of the text)" if len(req.output_ids) < req.sampling.min_tokens else ""
+        return DeadEndError(f"no token is legal here{reason}: constraint and logit_bias forbid all of them")
+    return RequestError(
+        f"the model gave logits that are not finite numbers ({peak}) after {req.num_tokens} tokens; check the weights, "
+        "or use dtype='float32'"
+    )
