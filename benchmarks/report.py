@@ -69,9 +69,9 @@ def to_markdown(report: Report) -> str:
         parts += _table([row for row in report.rows if (row.model, row.dtype) == (model, dtype)])
         parts.append("")
     parts += [
-        "Seconds are medians; contestants took turns in one process, from a cold cache each time. `tokens/s` is",
-        "ramify's, ratios are seconds over ramify's. `same tokens`: share of greedy tokens (or picks) that equal transformers', up",
-        "to the first difference of each sequence.",
+        "Seconds are medians; contestants took turns in one process, from a cold cache each time. `tokens/s` and",
+        "ratios are ramify's. `same tokens`: share of greedy tokens (or picks) that transformers gives",
+        "too, up to the first difference of each sequence.",
         "",
         f"- Engine overhead per running request and step, batch 32, model replaced by ready logits: "
         f"{report.overhead_us:.0f} us",
