@@ -43,7 +43,10 @@ PACKAGES: dict[str, frozenset[str]] = {
     "kernels": frozenset({"torch", "triton", "numpy"}),
 }
 # Modules of the engine that are tested in milliseconds: neither they nor what they import may import torch.
-TORCH_FREE = ("req", "batch", "radix_cache", "memory")
+TORCH_FREE = (
+    *("scheduler", "intake", "waiting_queue", "policy", "admission", "running_batch", "batch_building", "batch"),
+    *("kv_manager", "memory", "radix_cache", "tree_cache", "req", "results", "lifecycle", "messages", "stats"),
+)
 MAX_FILE, MAX_FUNCTION, MAX_POSITIONAL, MAX_DOCSTRING = 400, 50, 6, 6
 # The error tree is drawn at the top of its file.
 LONG_DOCSTRING = {"lang/errors.py"}
@@ -259,7 +262,7 @@ def check_names(module: Module) -> Iterator[str]:
 
 def check_leftovers(module: Module) -> Iterator[str]:
     for number, line in enumerate(module.source.splitlines(), 1):
-        if re.search(r"#\s*(TO[D]O|FIXM[E]|XX[X]|HAC[K])\b", line):
+        if re.search(r"\b(TO[D]O|FIXM[E]|HAC[K])\b", line):
             yield f"{module.path}:{number}: a note to self; do it, or open an issue and delete the line"
 
 
@@ -279,7 +282,7 @@ PLANTED: dict[str, tuple[str, str]] = {
     "module_state": ("lang/x.py", "SEEN = {}\ndef f(x):\n    SEEN[x] = 1"),
     "dataclasses": ("lang/x.py", "@dataclass(frozen=True)\nclass Fact: ..."),
     "names": ("lang/utils.py", "x = 1"),
-    "leftovers": ("lang/x.py", "x = 1  # " + "TODO: later"),
+    "leftovers": ("lang/x.py", "x = 1  # " + "TO" + "DO: later"),
 }
 
 

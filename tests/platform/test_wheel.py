@@ -65,9 +65,12 @@ def test_names_its_command_and_its_plugins(wheel: Path, sources: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
     text = archive.read(entry_points).decode()
-    assert "ramify = ramify.interpreter.cli:main" in text
-    for group in tomllib.loads((sources / "pyproject.toml").read_text())["project"]["entry-points"]:
+    project = tomllib.loads((sources / "pyproject.toml").read_text())["project"]
+    for name, target in project["scripts"].items():
+        assert f"{name} = {target}" in text
+    for group, plugins in project["entry-points"].items():
         assert f"[{group}]" in text
+        assert all(f"{name} = {target}" in text for name, target in plugins.items())
 
 
 def test_runs_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
