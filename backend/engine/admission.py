@@ -68,11 +68,13 @@ class PrefillAdder:
     """Collects the prefill rows of one forward.
 
     `budget`: tokens to compute. `reserved`: tokens the decoding rows need in this very step (they are kept free).
-    `expected`: tokens that running requests will probably add later (an estimate). `is_alone`: nothing else runs, so the
-    first request must be admitted whatever the estimate says.
+    `expected`: tokens that running requests will probably add later (an estimate). `is_alone`: nothing else runs, so
+    the first request must be admitted whatever the estimate says.
     """
 
-    def __init__(self, kv: KVManager, ratio: float, *, budget: int, reserved: int, expected: float, is_alone: bool) -> None:
+    def __init__(
+        self, kv: KVManager, ratio: float, *, budget: int, reserved: int, expected: float, is_alone: bool
+    ) -> None:
         self.kv = kv
         self.ratio = ratio
         self.budget = budget
@@ -87,11 +89,14 @@ class PrefillAdder:
         """True while another request may be offered."""
         return self.budget > 0 and self.chunked_req is None and self.kv.pool.num_free > 0
 
-    def add_chunked(self, req: Req) -> None:
-        """Continue the chunked request: as much as budget and memory allow, maybe nothing."""
-        saved = self.kv.adopt(req)
-        if req.num_retractions == 0:
-            req.cached_tokens += saved
+    def add_chunked(self, req: Req) -> int:
+        """Continue the chunked request: as much as budget and memory allow, maybe nothing.
+
+        Returns the tokens of its prompt that it found in the cache since its last chunk.
+        """
+        adopted = self.kv.adopt(req)
+        saved = 0 if req.num_retractions else adopted
+        req.cached_tokens += saved
         page_size = self.kv.allocator.page_size
         held = max(req.cache_protected_len, req.prefix_len)
         room = max(0, self.kv.obtainable - self.reserved)
@@ -101,6 +106,7 @@ class PrefillAdder:
             self._extend(req, end, is_new=False)
         else:
             self.chunked_req = req
+        return saved
 
     def add(self, req: Req) -> Verdict:
         """Offer a request without memory; the caller has checked `has_room`."""

@@ -1,8 +1,8 @@
 """`ScheduleBatch` and `BatchResult`: what the scheduler hands to a worker for one forward, and what comes back.
 
-Plain numpy, no torch: the scheduler and its tests run without a model. A batch is ragged: row i computes `extend_lens[i]`
-new tokens after `prefix_lens[i]` tokens whose KV is in the pool (or is written by an earlier row of this same forward).
-Decode is the case where every extend length is 1.
+Plain numpy, no torch: the scheduler and its tests run without a model. A batch is ragged: row i computes
+`extend_lens[i]` new tokens after `prefix_lens[i]` tokens whose KV is in the pool (or is written by an earlier row of
+this same forward). Decode is the case where every extend length is 1.
 """
 
 from __future__ import annotations

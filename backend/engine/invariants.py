@@ -27,13 +27,13 @@ def check_scheduler(scheduler: Scheduler) -> None:
     kv.allocator.check()
     kv.pool.check({req.row for req in holding})
     queue.check()
-    scheduler.running_batch.filter_batch()
     scheduler.running_batch.check()
     assert len({req.row for req in holding}) == len(holding), "two requests share a row"
     assert not any(req.is_done for req in open_reqs), "a request that has ended is still open"
     waiting = set(queue)
     assert waiting == {req for req in open_reqs if req.row <= 0}, "a request neither waits nor runs"
-    known = set(scheduler.running_batch.reqs) | {scheduler.chunked_req} | set(just_prefilled(scheduler))
+    running = {req for req in scheduler.running_batch.reqs if req.row > 0}
+    known = running | {scheduler.chunked_req} | set(just_prefilled(scheduler))
     assert set(holding) == known - {None}, "a request holds memory that nobody runs"
     check_ownership(kv, holding)
     check_locks(kv, holding)

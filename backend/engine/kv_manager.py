@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from .memory import Int64, ReqToTokenPool, TokenToKVPoolAllocator
-from .radix_cache import Match, NullCache, RadixCache, TreeCache
+from .radix_cache import Match, RadixCache
 from .req import Req
+from .tree_cache import NullCache, TreeCache
 
 
 class KVManager:
@@ -36,6 +37,10 @@ class KVManager:
     def obtainable(self) -> int:
         """Tokens that can be allocated, evicting what nobody uses."""
         return self.allocator.available + self.tree_cache.evictable_size
+
+    def cached_len(self, req: Req) -> int:
+        """Tokens of `req` whose KV is in the cache."""
+        return self.tree_cache.match_len(req.token_array()[: req.num_to_compute], req.cache_salt)
 
     def open(self, req: Req, match: Match) -> None:
         """Give `req` a row that starts with the slots of `match`, whose node the caller has locked for it."""
@@ -67,7 +72,7 @@ class KVManager:
         return req.prefix_len - before
 
     def extend(self, req: Req, end: int) -> tuple[Int64, int]:
-        """Allocate for positions [prefix_len, end), evicting as needed, and put them into the tree before they are written.
+        """Allocate for positions [prefix_len, end), evicting as needed, and put them into the tree before the forward.
 
         That lets rows planned later share them, in this very forward: a layer writes all its KV before it reads any.
         Returns the slots (end - prefix_len,) to write to, 0 where the tree has the token already, and the position

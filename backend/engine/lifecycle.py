@@ -124,8 +124,7 @@ class Lifecycle:
         req.num_retractions += 1
         self.counters.retractions += 1
         self.release(req)
-        tree = self.kv.tree_cache
-        self.waiting_queue.add(req, tree.match_len(req.token_array(), req.cache_salt))
+        self.waiting_queue.add(req, self.kv.cached_len(req))
 
     def release(self, req: Req) -> None:
         """Give up memory and row."""

@@ -124,7 +124,7 @@ class TokenToKVPoolAllocator:
         return slots
 
     def free(self, slots: NDArray[np.integer]) -> None:
-        """Give back the pages of `slots`: consecutive positions from a page boundary on; the last page may be partial."""
+        """Give back the pages of `slots`: consecutive positions from a page boundary; the last page may be partial."""
         if not len(slots):
             return
         pages = slots[:: self.page_size].astype(np.int64) // self.page_size

@@ -48,9 +48,9 @@ class LongestPrefixMatch:
 class AgedLongestPrefixMatch:
     """Longest cached prefix first, where waiting counts as cached tokens: nobody starves.
 
-    A request gains one token of rank for every `1 / aging` units of work done since it came. So one that is in front by m
-    cached tokens passes only those that have waited for less than m / aging more units of work. A burst that arrives at
-    once is served exactly as by `LongestPrefixMatch`.
+    A request gains one token of rank for every `1 / aging` units of work done since it came. So one that is in front by
+    m cached tokens passes only those that have waited for less than m / aging more units of work. A burst that arrives
+    at once is served exactly as by `LongestPrefixMatch`.
     """
 
     uses_cache = True
@@ -59,5 +59,5 @@ class AgedLongestPrefixMatch:
         self.aging = aging
 
     def rank(self, cached_len: int, arrived_at: float) -> float:
-        """Cached tokens and age together; the common term `aging * now` is left out, so ranks do not change with time."""
+        """Cached tokens and age together; the common term `aging * now` is left out, so ranks are fixed in time."""
         return self.aging * arrived_at - cached_len

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ Slots = NDArray[np.integer]
 # Key of a child: its first page as bytes; below the root with the namespace, so that namespaces never share a node.
 Edge = bytes | tuple[str, bytes]
 
-_NO_SLOTS: Slots = np.empty(0, dtype=np.int32)
+NO_SLOTS: Slots = np.empty(0, dtype=np.int32)
 
 
 def common_prefix_len(a: Tokens, b: Tokens) -> int:
@@ -69,26 +69,6 @@ class Inserted(NamedTuple):
     node: TreeNode
 
 
-class TreeCache(Protocol):
-    """What the scheduler needs of a prefix cache: `RadixCache`, or `NullCache` when caching is off."""
-
-    root: TreeNode
-    evictable_size: int
-    protected_size: int
-
-    def match_len(self, tokens: Tokens, salt: str) -> int: ...
-    def match_prefix(self, tokens: Tokens, salt: str) -> Match: ...
-    def insert(self, tokens: Tokens, salt: str, slots: Slots) -> Inserted: ...
-    def discard(self, tokens: Tokens, salt: str, start: int) -> list[Slots]: ...
-    def lock(self, node: TreeNode) -> None: ...
-    def unlock(self, node: TreeNode) -> None: ...
-    def evict(self, num_tokens: int) -> list[Slots]: ...
-    def reset(self) -> list[Slots]: ...
-    def snapshot(self) -> dict[str, Any]: ...
-    def nodes(self) -> Iterator[TreeNode]: ...
-    def check(self) -> None: ...
-
-
 class RadixCache:
     """Radix tree with namespaces, lock counts and least-recently-used eviction of unlocked leaves.
 
@@ -105,7 +85,7 @@ class RadixCache:
 
     def __init__(self, page_size: int = 1) -> None:
         self.page_size = page_size
-        self.root = TreeNode(b"", np.empty(0, dtype=np.int32), _NO_SLOTS, None)
+        self.root = TreeNode(b"", np.empty(0, dtype=np.int32), NO_SLOTS, None)
         self.evictable_size = 0  # tokens of nodes with lock_ref 0
         self.protected_size = 0  # tokens of locked nodes
         self._clock = 0
@@ -140,7 +120,7 @@ class RadixCache:
             child.last_access = self._clock
             parts.append(child.slots)
             length, node = length + shared, child
-        slots = np.concatenate(parts) if len(parts) > 1 else parts[0] if parts else _NO_SLOTS
+        slots = np.concatenate(parts) if len(parts) > 1 else parts[0] if parts else NO_SLOTS
         return Match(length, slots, node)
 
     def insert(self, tokens: Tokens, salt: str, slots: Slots) -> Inserted:
@@ -161,8 +141,8 @@ class RadixCache:
     def discard(self, tokens: Tokens, salt: str, start: int) -> list[Slots]:
         """Remove what was inserted for `tokens` after position `start`, with everything below; returns the slots.
 
-        For KV that was never written. `start` is what the insert found existing, so a node ends there; nothing below may
-        be locked. Parts that another discard already removed are no error.
+        For KV that was never written. `start` is what the insert found existing, so a node ends there; nothing below
+        may be locked. Parts that another discard already removed are no error.
         """
         node, length = self.root, 0
         while length < start:
@@ -286,7 +266,7 @@ class RadixCache:
         return (salt, page) if node is self.root else page
 
     def _split(self, node: TreeNode, length: int) -> TreeNode:
-        """Cut `node` after `length` tokens; the new head is returned, `node` stays the tail (and keeps who locked it)."""
+        """Cut `node` after `length` tokens; returns the new head, `node` stays the tail and keeps who locked it."""
         parent = node.parent
         assert parent is not None
         head = TreeNode(node.edge, node.tokens[:length].copy(), node.slots[:length].copy(), parent)
@@ -317,53 +297,3 @@ class RadixCache:
             node = stack.pop()
             yield node
             stack.extend(node.children.values())
-
-
-class NullCache:
-    """A `TreeCache` that keeps nothing: every prompt is computed, every slot stays with its request."""
-
-    def __init__(self) -> None:
-        self.root = TreeNode(b"", np.empty(0, dtype=np.int32), _NO_SLOTS, None)
-        self.evictable_size = 0
-        self.protected_size = 0
-
-    def match_len(self, tokens: Tokens, salt: str) -> int:
-        """Nothing is cached."""
-        return 0
-
-    def match_prefix(self, tokens: Tokens, salt: str) -> Match:
-        """Nothing is cached."""
-        return Match(0, _NO_SLOTS, self.root)
-
-    def insert(self, tokens: Tokens, salt: str, slots: Slots) -> Inserted:
-        """Take nothing."""
-        return Inserted(0, 0, self.root)
-
-    def discard(self, tokens: Tokens, salt: str, start: int) -> list[Slots]:
-        """There is nothing to discard."""
-        return []
-
-    def lock(self, node: TreeNode) -> None:
-        """There is nothing to lock."""
-
-    def unlock(self, node: TreeNode) -> None:
-        """There is nothing to unlock."""
-
-    def evict(self, num_tokens: int) -> list[Slots]:
-        """There is nothing to evict."""
-        return []
-
-    def reset(self) -> list[Slots]:
-        """There is nothing to forget."""
-        return []
-
-    def nodes(self) -> Iterator[TreeNode]:
-        """No nodes."""
-        return iter(())
-
-    def snapshot(self) -> dict[str, Any]:
-        """An empty tree."""
-        return {"page_size": 1, "evictable": 0, "protected": 0, "nodes": []}
-
-    def check(self) -> None:
-        """Always consistent."""

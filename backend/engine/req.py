@@ -68,8 +68,8 @@ class Req:
     num_sent: int = 0  # output tokens already handed to the front
     cached_tokens: int = 0  # prompt tokens found in the cache at first admission
     num_retractions: int = 0
-    arrival_seq: int = 0  # place in line, and the queue's clock then; kept over retraction (written by the waiting queue)
-    arrived_at: float = 0.0
+    arrival_seq: int = 0  # place in line, kept over retraction; written by the waiting queue
+    arrived_at: float = 0.0  # the queue's work clock then
 
     # -- memory, written by the scheduler at admission and release
     row: int = -1  # index into ReqToTokenPool and every per-row table; -1: none

@@ -1,4 +1,4 @@
-"""`Scheduler`: continuous batching, one prefill chunk at a time. Knows sequences and slots; no torch, no text, no programs.
+"""`Scheduler`: continuous batching, one prefill chunk at a time. Knows sequences and slots; no torch, text or programs.
 
 It decides what each forward computes and applies what came back. `event_loop_normal` runs on the engine thread; the
 front talks to it through `inbox` and receives one list of `StepOutput` a step.
@@ -10,30 +10,21 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
-from ...lang.errors import (
-    AbortError,
-    BackendError,
-    CapacityError,
-    ClosedError,
-    DeadlineError,
-    ParameterError,
-    PromptError,
-    RamifyError,
-)
+from ...lang.errors import AbortError, BackendError, CapacityError, ClosedError, DeadlineError, RamifyError
 from .admission import MAX_EXPECTED_TOKENS, Extension, NewTokenRatio, PrefillAdder, Verdict
 from .batch import BatchResult, ScheduleBatch, Worker
+from .batch_building import decode_batch, mixed_batch, prefill_batch
+from .intake import Intake
 from .invariants import check_scheduler
 from .kv_manager import KVManager
 from .lifecycle import Lifecycle, final_output
 from .messages import Abort, Call, Close, Flush, Inbox, Message, StepOutput, Submit
 from .policy import Policy
-from .radix_cache import TreeCache
 from .req import Req
 from .results import ResultProcessor
 from .running_batch import RunningBatch
 from .stats import EngineStats
+from .tree_cache import TreeCache
 from .waiting_queue import Waiting, WaitingQueue
 
 # How many requests that do not fit admission looks past, and how often one may be passed before it holds the line.
@@ -45,7 +36,7 @@ RETRY_STEPS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerConfig:
-    """`chunked_prefill_size`: most tokens one forward computes. `mixed`: decoding rows ride along with prefill chunks."""
+    """`chunked_prefill_size`: most tokens of one forward. `mixed`: decoding rows ride along with prefill chunks."""
 
     chunked_prefill_size: int = 512
     mixed: bool = True
@@ -77,6 +68,7 @@ class Scheduler:
         self.last_batch: ScheduleBatch | None = None
         self.chunked_req: Req | None = None
         self.lifecycle = Lifecycle(kv, worker, self.waiting_queue)
+        self.intake = Intake(self.lifecycle)
         self.results = ResultProcessor(self.lifecycle)
         self.new_token_ratio = NewTokenRatio()
         self._extensions: list[Extension] = []  # prefill rows of the current batch
@@ -131,7 +123,8 @@ class Scheduler:
         for message in messages:
             match message:
                 case Submit(reqs):
-                    self._receive(reqs)
+                    self.intake.receive(reqs)
+                    self._blocked_at = None
                 case Abort(rid):
                     for req in self.lifecycle.open_requests.with_rid(rid):
                         self._fail(req, AbortError(f"request {rid} was aborted"))
@@ -160,13 +153,12 @@ class Scheduler:
         else:
             self._extensions = self.get_new_batch_prefill(reserved)
         if self._extensions and not (self.config.mixed and len(running)):
-            return self._prefill_batch(self._extensions)
+            return prefill_batch(self._extensions)
         if not len(running):
             return None
         self.new_token_ratio.decay()
-        if self._extensions:
-            return _concatenate(self._prefill_batch(self._extensions), self._decode_batch())
-        return self._decode_batch()
+        decode = decode_batch(running, self.kv.decode(running.rows, running.seq_lens))
+        return mixed_batch(prefill_batch(self._extensions), decode) if self._extensions else decode
 
     def get_new_batch_prefill(self, reserved: int) -> list[Extension]:
         """Choose what to prefill: the chunked request's next chunk, then whoever waits, within budget and memory."""
@@ -183,7 +175,7 @@ class Scheduler:
             is_alone=not len(running) and self.chunked_req is None,
         )
         if self.chunked_req is not None:
-            adder.add_chunked(self.chunked_req)
+            self.lifecycle.counters.cached_tokens += adder.add_chunked(self.chunked_req)
         for extension in adder.extensions:
             self._announce(extension)
         self._admit_waiting(adder)
@@ -193,8 +185,8 @@ class Scheduler:
     def retract_decode(self) -> None:
         """Take memory from requests until the others can decode one more token; at least one goes on.
 
-        The chunked request goes first (it has produced nothing yet), then low priorities, then the shortest outputs. What
-        they computed stays in the cache while there is room. A request that alone has no room left fails.
+        The chunked request goes first (it has produced nothing yet), then low priorities, then the shortest outputs.
+        What they computed stays in the cache while there is room. A request that alone has no room left fails.
         """
         running = self.running_batch
         if self.chunked_req is not None:
@@ -216,7 +208,7 @@ class Scheduler:
     # -- running it
 
     def run_batch(self, batch: ScheduleBatch) -> BatchResult | None:
-        """Run the forward; when it raises, its requests fail, what was planned for it is undone, and None is returned."""
+        """Run the forward; when it raises, its requests fail, its plan is undone, and None is returned."""
         self.lifecycle.counters.steps += 1
         try:
             for extension in self._extensions:
@@ -230,7 +222,7 @@ class Scheduler:
     def process_batch_result(self, batch: ScheduleBatch, result: BatchResult) -> None:
         """Apply a result to the batch that produced it."""
         tokens: list[int] = result.next_token_ids.tolist()
-        if batch.num_prefill < len(batch.reqs):  # before results: they only shorten the running batch, at the next filter
+        if batch.num_prefill < len(batch.reqs):
             self.running_batch.advance(result.next_token_ids[batch.num_prefill :])
         self.results.process_prefill(batch, result, tokens)
         self.results.process_decode(batch, result, tokens)
@@ -261,37 +253,6 @@ class Scheduler:
 
     # -- parts of the above
 
-    def _receive(self, reqs: tuple[Req, ...]) -> None:
-        taken = {req.rid for req in reqs if req.rid in self.lifecycle.open_requests}
-        for req in reqs:
-            req.arrival = time.monotonic()
-            self.lifecycle.counters.requests += 1
-            self.lifecycle.open_requests.add(req)
-            error = ParameterError(f"request id {req.rid!r} is in use") if req.rid in taken else self._refusal(req)
-            if error is not None:
-                self.lifecycle.refuse(req, error)
-                continue
-            self.lifecycle.counters.prompt_tokens += len(req.origin_input_ids)
-            self.waiting_queue.add(req, self._cached_len(req))
-        self._blocked_at = None
-
-    def _refusal(self, req: Req) -> RamifyError | None:
-        """Why this request can never run, or None; fixes its limit of new tokens."""
-        prompt_len, max_context = len(req.origin_input_ids), self.kv.pool.max_context
-        room = max_context - prompt_len
-        if prompt_len == 0:
-            return PromptError("the prompt is empty; it needs at least one token")
-        if room < min(req.sampling.max_tokens, 1):
-            return PromptError(f"the prompt has {prompt_len} tokens and the context {max_context}, which leaves no room")
-        req.max_new_tokens = min(req.sampling.max_tokens, room)
-        total = self.kv.allocator.total
-        if self.kv.allocator.tokens_needed(0, req.num_to_compute) > total:
-            return CapacityError(f"the prompt has {prompt_len} tokens, but the engine has memory for only {total}")
-        return None
-
-    def _cached_len(self, req: Req) -> int:
-        return self.tree_cache.match_len(req.token_array()[: req.num_to_compute], req.cache_salt)
-
     def _just_prefilled(self, batch: ScheduleBatch) -> list[Req]:
         rows = zip(batch.reqs[: batch.num_prefill], batch.samples, strict=False)
         return [req for req, samples in rows if samples and req.row > 0]
@@ -311,7 +272,7 @@ class Scheduler:
             entry = queue.pop()
             if entry is None:
                 break
-            if queue.policy.uses_cache and queue.is_outranked(entry, self._cached_len(entry.req)):
+            if queue.policy.uses_cache and queue.is_outranked(entry, self.kv.cached_len(entry.req)):
                 continue
             if adder.add(entry.req) is Verdict.NO_MEMORY:
                 passed.append(entry)
@@ -334,34 +295,6 @@ class Scheduler:
         req = extension.req
         tokens = req.token_array()[: req.prefix_len + req.extend_len]
         self.waiting_queue.prefix_cached(tokens, req.cache_salt, extension.depends_from)
-
-    def _prefill_batch(self, extensions: list[Extension]) -> ScheduleBatch:
-        reqs = [extension.req for extension in extensions]
-        spans = [(req.prefix_len, req.prefix_len + req.extend_len) for req in reqs]
-        ids = [req.token_array()[start:end] for req, (start, end) in zip(reqs, spans, strict=True)]
-        samples = [end == req.num_tokens and req.max_new_tokens > 0 for req, (_, end) in zip(reqs, spans, strict=True)]
-        return ScheduleBatch(
-            reqs=reqs,
-            rows=np.array([req.row for req in reqs], dtype=np.int64),
-            prefix_lens=np.array([start for start, _ in spans], dtype=np.int64),
-            extend_lens=np.array([end - start for start, end in spans], dtype=np.int64),
-            input_ids=np.concatenate(ids).astype(np.int64),
-            out_cache_loc=np.concatenate([extension.slots for extension in extensions]),
-            samples=np.array(samples, dtype=np.bool_),
-            num_prefill=len(reqs),
-        )
-
-    def _decode_batch(self) -> ScheduleBatch:
-        running = self.running_batch
-        return ScheduleBatch(
-            reqs=running.reqs,
-            rows=running.rows,
-            prefix_lens=running.seq_lens,
-            extend_lens=np.ones(len(running), dtype=np.int64),
-            input_ids=running.last_tokens,
-            out_cache_loc=self.kv.decode(running.rows, running.seq_lens),
-            samples=np.ones(len(running), dtype=np.bool_),
-        )
 
     def _fail(self, req: Req, error: RamifyError) -> None:
         self.lifecycle.fail(req, error)
@@ -410,17 +343,3 @@ class Scheduler:
                 req.error = BackendError(f"the engine failed: {failure!r}")
                 req.error.__cause__ = failure
         self.emit([*self.lifecycle.take_outputs(), *(final_output(req) for req in open_reqs)])
-
-
-def _concatenate(first: ScheduleBatch, second: ScheduleBatch) -> ScheduleBatch:
-    """One forward for prefill rows and decode rows, in this order."""
-    return ScheduleBatch(
-        reqs=first.reqs + second.reqs,
-        rows=np.concatenate([first.rows, second.rows]),
-        prefix_lens=np.concatenate([first.prefix_lens, second.prefix_lens]),
-        extend_lens=np.concatenate([first.extend_lens, second.extend_lens]),
-        input_ids=np.concatenate([first.input_ids, second.input_ids]),
-        out_cache_loc=np.concatenate([first.out_cache_loc, second.out_cache_loc]),
-        samples=np.concatenate([first.samples, second.samples]),
-        num_prefill=first.num_prefill,
-    )

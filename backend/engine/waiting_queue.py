@@ -1,7 +1,7 @@
 """`WaitingQueue`: requests that have no memory, best first. No torch, no memory.
 
-Costs follow what changes: an arrival, an admission or a changed prefix touches only its own entry and those that share the
-new prefix, found as neighbours in one sorted list of prompts. Called by the scheduler and admission.
+Costs follow what changes: an arrival, an admission or a new prefix touches only its own entry and those that share the
+new prefix, found as neighbours in one sorted list of prompts. Called by the scheduler.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .policy import Policy
 from .radix_cache import Tokens, common_prefix_len
 from .req import Req
 
-# Clock units for admitting a request, whatever its length: without it, requests that are cached entirely would age nobody.
+# Clock units for admitting a request, whatever its length: without it, fully cached requests would age nobody.
 ADMISSION_COST = 16
 
 PrefixKey = tuple[str, bytes, int]
@@ -44,7 +44,7 @@ class _Group:
 
 
 class WaitingQueue:
-    """Priority first, then retracted requests, then the policy's rank, then arrival; siblings of a group stay together."""
+    """Priority first, then retracted requests, then the policy's rank, then arrival; siblings of a group together."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy

@@ -1,4 +1,4 @@
-"""A scheduler without a model: a worker whose tokens are known for any schedule and whose KV is checked at every read."""
+"""A scheduler without a model: a worker whose tokens are known for any schedule, whose KV is checked at each read."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ class OracleWorker:
         return self.answer(batch)
 
     def check_shape(self, batch: ScheduleBatch) -> None:
-        assert batch.extend_lens.min() > 0 and batch.extend_lens.sum() == len(batch.input_ids) == len(batch.out_cache_loc)
+        assert batch.extend_lens.min() > 0
+        assert batch.extend_lens.sum() == len(batch.input_ids) == len(batch.out_cache_loc)
         assert len(set(batch.rows.tolist())) == len(batch.reqs), "a row occurs twice"
         written = batch.out_cache_loc[batch.out_cache_loc > 0]
         assert len(np.unique(written)) == len(written), "two tokens are written to one slot"
@@ -121,8 +122,8 @@ class OracleWorker:
         for row, req in self.open.items():
             length = lengths.get(req, req.prefix_len)
             slots = self.kv.pool.req_to_token[row, :length]
-            assert np.array_equal(self.slot_position[slots], np.arange(length)), f"{req.rid}: a slot has a wrong position"
-            assert self.slot_hash[slots].tolist() == self.hashes(req)[:length], f"{req.rid}: a slot has a wrong prefix"
+            assert np.array_equal(self.slot_position[slots], np.arange(length)), f"{req.rid}: a wrong position"
+            assert self.slot_hash[slots].tolist() == self.hashes(req)[:length], f"{req.rid}: a wrong prefix"
             self.num_slots_checked += length
 
     def answer(self, batch: ScheduleBatch) -> BatchResult:
@@ -213,6 +214,17 @@ class Harness:
                 finals[output.req] = output
         return finals
 
+    def expect_oracle(self, reqs: Sequence[Req]) -> None:
+        """Every request ended by length with exactly the tokens of the oracle, and they were handed out once each."""
+        finals = self.finals()
+        for req in reqs:
+            expected = self.oracle_output(req.origin_input_ids, req.sampling.max_tokens, req.sampling.seed or 0)
+            assert req.error is None and req.output_ids == expected == self.sent(req)
+            assert finals[req].finish is not None and finals[req].finish.reason == "length"
+
+    oracle_output = staticmethod(oracle_output)
+    oracle_logprob = staticmethod(oracle_logprob)
+
     def sent(self, req: Req) -> list[int]:
         """All token ids handed out for `req`."""
         return [token for output in self.outputs if output.req is req for token in output.token_ids]
@@ -221,12 +233,3 @@ class Harness:
 @pytest.fixture
 def make_harness() -> Callable[..., Harness]:
     return Harness
-
-
-def expect_oracle(harness: Harness, reqs: Sequence[Req]) -> None:
-    """Every request ended by length with exactly the tokens of the oracle."""
-    finals = harness.finals()
-    for req in reqs:
-        expected = oracle_output(req.origin_input_ids, req.sampling.max_tokens, req.sampling.seed or 0)
-        assert req.error is None and req.output_ids == expected == harness.sent(req)
-        assert finals[req].finish is not None and finals[req].finish.reason == "length"
