@@ -1,64 +1,177 @@
 """ramify: a small program language for structured generation (gen / select / fork) and the engine that runs it.
 
-The public API and nothing else. Every name is loaded when first used, so that `import ramify` stays light.
+The public API and nothing else. Names are loaded when first used, so that `import ramify` stays light; with no backend
+set, the embedded engine is made when a program first needs one.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from .interpreter.default_backend import set_default_factory
 
 if TYPE_CHECKING:
-    from .backend.fake import FakeBackend as FakeBackend
-    from .lang import errors as errors
-    from .lang.errors import AbortError as AbortError
-    from .lang.errors import BackendError as BackendError
-    from .lang.errors import CapacityError as CapacityError
-    from .lang.errors import ClosedError as ClosedError
-    from .lang.errors import ConstraintError as ConstraintError
-    from .lang.errors import DeadEndError as DeadEndError
-    from .lang.errors import DeadlineError as DeadlineError
-    from .lang.errors import GenError as GenError
-    from .lang.errors import ModelError as ModelError
-    from .lang.errors import ParameterError as ParameterError
-    from .lang.errors import PluginError as PluginError
-    from .lang.errors import ProgramError as ProgramError
-    from .lang.errors import PromptError as PromptError
-    from .lang.errors import RamifyError as RamifyError
-    from .lang.errors import RequestError as RequestError
-    from .lang.errors import RoleError as RoleError
-    from .lang.errors import TraceError as TraceError
-    from .lang.errors import TruncationError as TruncationError
-    from .lang.errors import UnsupportedError as UnsupportedError
-    from .lang.errors import VariableError as VariableError
-    from .lang.sampling import Sampling as Sampling
+    from .backend.api import Backend
+    from .backend.engine.engine import Engine
+    from .backend.fake import FakeBackend
+    from .interpreter.batch import BatchInterrupted, Failed, Ok
+    from .interpreter.default_backend import set_default_backend, use
+    from .interpreter.program import Program, function
+    from .interpreter.result import Result
+    from .interpreter.select import (
+        greedy_token_selection,
+        token_length_normalized,
+        unconditional_likelihood_normalized,
+    )
+    from .interpreter.state import AsyncState, State
+    from .lang import errors
+    from .lang.errors import (
+        AbortError,
+        BackendError,
+        CapacityError,
+        ClosedError,
+        ConstraintError,
+        DeadEndError,
+        DeadlineError,
+        GenError,
+        ModelError,
+        ParameterError,
+        ParseError,
+        PluginError,
+        ProgramError,
+        PromptError,
+        RamifyError,
+        RequestError,
+        RoleError,
+        TraceError,
+        TruncationError,
+        UnsupportedError,
+        VariableError,
+    )
+    from .lang.expressions import (
+        assistant,
+        assistant_begin,
+        assistant_end,
+        gen,
+        gen_int,
+        gen_string,
+        select,
+        system,
+        system_begin,
+        system_end,
+        user,
+        user_begin,
+        user_end,
+    )
+    from .lang.graph import RequestGraph
+    from .lang.sampling import Sampling
 
 __version__ = "0.1.0"
 
+__all__ = [
+    # writing programs
+    "function",
+    "gen",
+    "gen_int",
+    "gen_string",
+    "select",
+    "system",
+    "system_begin",
+    "system_end",
+    "user",
+    "user_begin",
+    "user_end",
+    "assistant",
+    "assistant_begin",
+    "assistant_end",
+    "token_length_normalized",
+    "greedy_token_selection",
+    "unconditional_likelihood_normalized",
+    "Sampling",
+    # running them
+    "Program",
+    "State",
+    "AsyncState",
+    "Result",
+    "Ok",
+    "Failed",
+    "BatchInterrupted",
+    "RequestGraph",
+    "Engine",
+    "FakeBackend",
+    "Backend",
+    "set_default_backend",
+    "use",
+    # what can go wrong
+    "errors",
+    "RamifyError",
+    "ProgramError",
+    "GenError",
+    "RoleError",
+    "VariableError",
+    "TraceError",
+    "ParameterError",
+    "ConstraintError",
+    "RequestError",
+    "PromptError",
+    "CapacityError",
+    "DeadlineError",
+    "AbortError",
+    "DeadEndError",
+    "TruncationError",
+    "ParseError",
+    "ModelError",
+    "PluginError",
+    "BackendError",
+    "ClosedError",
+    "UnsupportedError",
+    "__version__",
+]
+
 _HOMES = {
-    ".backend.fake": ("FakeBackend",),
-    ".lang": ("errors",),
-    ".lang.errors": (
-        "RamifyError",
-        *("ProgramError", "GenError", "RoleError", "VariableError", "TraceError"),
-        *("ParameterError", "ConstraintError"),
-        *("RequestError", "PromptError", "CapacityError", "DeadlineError", "AbortError", "DeadEndError"),
-        *("TruncationError", "ModelError", "PluginError", "BackendError", "ClosedError", "UnsupportedError"),
+    "backend.api": ("Backend",),
+    "backend.engine.engine": ("Engine",),
+    "backend.fake": ("FakeBackend",),
+    "interpreter.batch": ("BatchInterrupted", "Failed", "Ok"),
+    "interpreter.default_backend": ("set_default_backend", "use"),
+    "interpreter.program": ("Program", "function"),
+    "interpreter.result": ("Result",),
+    "interpreter.select": (
+        "greedy_token_selection",
+        "token_length_normalized",
+        "unconditional_likelihood_normalized",
     ),
-    ".lang.sampling": ("Sampling",),
+    "interpreter.state": ("AsyncState", "State"),
+    "lang.errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "lang.expressions": (
+        *("gen", "gen_int", "gen_string", "select"),
+        *("system", "system_begin", "system_end"),
+        *("user", "user_begin", "user_end"),
+        *("assistant", "assistant_begin", "assistant_end"),
+    ),
+    "lang.graph": ("RequestGraph",),
+    "lang.sampling": ("Sampling",),
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = ["__version__", *_HOME_OF]  # pyright: ignore[reportUnsupportedDunderAll]
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module(".lang.errors", __name__)
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = _HOME_OF[name]
-    value = import_module(f"{module}.errors" if name == "errors" else module, __name__)
-    return globals().setdefault(name, value if name == "errors" else getattr(value, name))
+    return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _embedded_engine() -> Backend:
+    from .backend.engine.engine import Engine
+
+    return Engine()
+
+
+set_default_factory(_embedded_engine)

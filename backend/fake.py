@@ -75,6 +75,11 @@ class FakeStats:
     completion_tokens: int
     running: int
 
+    @property
+    def cache_hit_rate(self) -> float:
+        """Share of the prompt tokens that came from the cache, 0 before the first prompt."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
 
 class FakeBackend:
     """A `Backend` that answers from a script, or at random but always the same way.
