@@ -1,0 +1,65 @@
+"""The one background event loop on which the requests of sync programs run.
+
+It knows nothing of programs. Started on first use in a daemon thread, stopped at exit, started anew after `os.fork`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import os
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An event loop that runs in its own daemon thread."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="ramify-programs", daemon=True)
+        self._thread.start()
+        atexit.register(self._stop)
+
+    @property
+    def is_current(self) -> bool:
+        """True on the loop's own thread, where blocking would stop the loop for ever."""
+        return threading.current_thread() is self._thread
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop, in the caller's context, and wait; an exception here (Ctrl-C) cancels it."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # no effect on one that is done
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def _stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout=1.0)
+
+
+def background() -> LoopThread:
+    """Return the background loop of this process."""
+    return _loop_of_process(os.getpid())
+
+
+_LOCK = threading.Lock()
+
+
+def _loop_of_process(pid: int) -> LoopThread:
+    with _LOCK:
+        return _start(pid)
+
+
+@functools.lru_cache(maxsize=1)
+def _start(pid: int) -> LoopThread:
+    return LoopThread()

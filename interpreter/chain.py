@@ -1,0 +1,331 @@
+"""The evaluator of one branch: takes nodes from the body's thread and executes them in order on the run's event loop.
+
+It talks to the backend through `generation.py` and to other branches through slots and snapshots. Called by the
+recorder (as its `Sink`) and by states.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from ..backend.api import Hints, new_id
+from ..lang.errors import AbortError, DeadlineError, GenError, ProgramError, RoleError
+from ..lang.ir import (
+    Branch,
+    Fill,
+    Fork,
+    Gen,
+    Join,
+    Keep,
+    Node,
+    Reference,
+    RoleBegin,
+    RoleEnd,
+    ScopeBegin,
+    ScopeEnd,
+    Select,
+    Set,
+    Value,
+)
+from ..lang.location import at
+from .conversation import Conversation
+from .feed import Feed
+from .generation import Answer, run_gen, run_select
+from .run import Delta, Run
+from .values import Meta, Slot, Variable
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A request for a copy of the conversation at this point of the chain, for a fork or a reader of the text."""
+
+    is_fork: bool = False
+    future: Future[Conversation] = field(default_factory=Future)
+
+
+class Chain:
+    """Executes one branch. The body's thread calls `append`, `fork`, `read`, `aread`, `snapshot`; the loop the rest."""
+
+    def __init__(self, run: Run, origin: Snapshot | None = None, path: tuple[int, ...] = ()) -> None:
+        self.run = run
+        self.path = path
+        self.group: str | None = None
+        self.siblings: Sequence[Chain] = ()
+        self.branches: list[Chain] = []
+        self.slots: dict[str, Slot] = {}
+        self.declared: Feed[str] = Feed()
+        self.texts: Feed[str] = Feed()
+        self._origin = origin
+        self._conversation = Conversation(run.chat)
+        self._pending: deque[Node | Snapshot] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self._scopes: dict[str, int] = {}
+        self._emitted = 0
+        run.chains.append(self)
+
+    # ---- the body's side -------------------------------------------------------------------------------------------
+
+    def append(self, node: Node) -> None:
+        """Take a node; requests start at once, text waits until somebody needs it."""
+        self._check()
+        for name in node.defines:
+            slot = Slot(self)
+            self.slots[name] = self.run.slots[node.id, name] = slot
+            self.declared.put(name)
+        self._pending.append(node)
+        if isinstance(node.op, Gen | Select | Join):
+            self.wake()
+
+    def fork(self, node: Node) -> list[Chain]:
+        """Take a fork; its branches start from a copy of the prompt at this point."""
+        assert isinstance(node.op, Fork)
+        self._check()
+        snapshot = Snapshot(is_fork=True)
+        self._pending.append(snapshot)
+        branches = [Chain(self.run, snapshot, (*self.path, index)) for index in range(node.op.num)]
+        group = new_id()
+        for branch in branches:
+            branch.group, branch.siblings, branch.slots = group, branches, dict(self.slots)
+        self.branches.extend(branches)
+        self.wake()
+        return branches
+
+    def read(self, reference: Reference) -> Variable:
+        """Wait for a variable."""
+        return self._wait(self._request(reference))
+
+    async def aread(self, reference: Reference) -> Variable:
+        """Wait for a variable without blocking the event loop."""
+        return await self._await(self._request(reference))
+
+    def snapshot(self) -> Conversation:
+        """Wait until everything appended so far is done and return a copy of the conversation."""
+        return self._wait(self._request_snapshot())
+
+    async def asnapshot(self) -> Conversation:
+        """Return the copy without blocking the event loop."""
+        return await self._await(self._request_snapshot())
+
+    def wake(self) -> None:
+        """Let the loop execute what is pending."""
+        self.run.submit(self.start)
+
+    def _request(self, reference: Reference) -> Future[Variable]:
+        slot = self.slots[reference.name]
+        if not slot.future.done():
+            slot.chain.wake()
+        return slot.future
+
+    def _request_snapshot(self) -> Future[Conversation]:
+        self._check()
+        snapshot = Snapshot()
+        self._pending.append(snapshot)
+        self.wake()
+        return snapshot.future
+
+    def _wait(self, future: Future[T]) -> T:
+        try:
+            return future.result()
+        finally:
+            self._deliver(future)
+
+    async def _await(self, future: Future[T]) -> T:
+        try:
+            return await asyncio.shield(asyncio.wrap_future(future))
+        finally:
+            self._deliver(future)
+
+    def _deliver(self, future: Future[Any]) -> None:
+        error = future.exception() if future.done() and not future.cancelled() else None
+        if error is not None:
+            self.run.deliver(error)
+
+    def _check(self) -> None:
+        """Refuse to go on after a failure or the end of the run."""
+        if self._error is not None:
+            self.run.deliver(self._error)
+            raise self._error
+        if self.run.ended:
+            raise ProgramError("this run has ended; its states cannot be used any more")
+
+    # ---- the loop's side -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Execute what is pending, unless that is going on already."""
+        error = self._error or self.run.error
+        if error is not None:
+            self.fail(error)
+        elif self._pending and (self._task is None or self._task.done()):
+            self._task = self.run.spawn(self._drain())
+            self._task.add_done_callback(self._drained)
+
+    def fail(self, error: BaseException) -> None:
+        """Give every reader of this branch the error; nothing pending is executed any more."""
+        self._error = self._error or error
+        while self._pending:
+            item = self._pending.popleft()
+            if isinstance(item, Snapshot):
+                item.future.set_exception(self._error)
+        for slot in tuple(self.slots.values()):
+            if slot.chain is self:
+                slot.fail(self._error)
+
+    def close(self, error: BaseException | None) -> None:
+        """End the feeds with the run; without an error the whole text is complete now."""
+        if error is None and self._error is None:
+            self._emit(self._conversation.text())
+        self.declared.close()
+        self.texts.close(error or self._error)
+
+    @property
+    def conversation(self) -> Conversation:
+        """The conversation; complete once the run has finished."""
+        return self._conversation
+
+    def _drained(self, task: asyncio.Task[None]) -> None:
+        error = AbortError("the branch was cancelled") if task.cancelled() else task.exception()
+        if error is None:
+            return
+        if self.run.error is None and self._error is None:
+            self.run.fail(error)
+        self.fail(error)
+        for sibling in self.siblings:
+            if sibling is not self and sibling._error is None:
+                sibling._abort(self._error or error)
+
+    def _abort(self, error: BaseException) -> None:
+        """End this branch because a sibling failed; its readers get the sibling's error."""
+        self.fail(error)
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+        for branch in self.branches:
+            branch._abort(error)
+
+    async def _drain(self) -> None:
+        if self._origin is not None:
+            origin = await asyncio.shield(asyncio.wrap_future(self._origin.future))
+            self._conversation, self._origin = origin.copy(), None
+        while self._pending:
+            item = self._pending.popleft()
+            if isinstance(item, Snapshot):
+                item.future.set_result(self._conversation.copy())
+            else:
+                await self._execute(item)
+
+    async def _execute(self, node: Node) -> None:
+        conversation = self._conversation
+        match node.op:
+            case Fill(value):
+                conversation.write(_constant(value))
+            case RoleBegin(role):
+                conversation.begin(role)
+            case RoleEnd():
+                conversation.end()
+            case Gen() | Select():
+                await self._answer(node, node.op)
+            case Join():
+                await self._join(node.op)
+            case Keep(source, index):
+                samples = self.slots[source.name].future.result().samples  # known: keep follows its gen in this chain
+                conversation.write_answer(samples[index].pieces)
+                self._emit(conversation.sent_text)
+            case Set(name, value):
+                self._define(name, Variable(value))
+            case ScopeBegin(name):
+                self._scopes[name] = conversation.mark
+            case ScopeEnd(name):
+                text = conversation.since(self._scopes.pop(name))
+                self._define(name, Variable(text, text, Meta(text=text)))
+            case Branch() | Fork():
+                pass  # branches exist from the moment they are recorded
+
+    async def _answer(self, node: Node, op: Gen | Select) -> None:
+        """Send the request of a node, pass its text on as it comes, and continue the prompt with it."""
+        answers: list[Answer] = []
+        backend, hints = self.run.backend, self._hints()
+        try:
+            prompt = self._conversation.send()
+            self._emit(self._conversation.sent_text)
+            if isinstance(op, Gen):
+                variable = await run_gen(backend, op, prompt, hints, partial(self._stream, op), answers)
+            else:
+                variable = await run_select(backend, op, prompt, hints)
+        except RoleError as error:
+            raise RoleError(f"{error}{at(node.location)}") from error
+        except Exception as error:
+            if isinstance(error, DeadlineError) and self.run.deadline is not None:
+                self.run.expire()
+            raise _gen_error(node, op, error, answers) from error
+        self.run.usage += variable.meta.usage
+        if isinstance(op, Select):
+            self._conversation.write(variable.value)
+            self.run.events.put(Delta(op.name, variable.value, self.path))
+        elif op.sampling.n == 1:
+            self._conversation.write_answer(variable.samples[0].pieces)
+        if op.name is not None:
+            self._define(op.name, variable)
+
+    def _hints(self) -> Hints:
+        is_extended = any(
+            item.is_fork if isinstance(item, Snapshot) else isinstance(item.op, Gen | Select) for item in self._pending
+        )
+        return Hints(program=self.run.id, group=self.group, keep_prefix=is_extended, timeout=self.run.remaining)
+
+    def _stream(self, op: Gen, sample: int, text: str) -> None:
+        if op.name is not None:
+            self.slots[op.name].feed.put((sample, text))
+        self.run.events.put(Delta(op.name, text, self.path, sample))
+        if op.sampling.n == 1:
+            self.texts.put(text)
+            self._emitted += len(text)
+
+    def _emit(self, text: str) -> None:
+        """Pass on what readers of the whole text have not seen yet; `text` starts with what they have."""
+        if len(text) > self._emitted:
+            self.texts.put(text[self._emitted :])
+            self._emitted = len(text)
+
+    async def _join(self, join: Join) -> None:
+        for name, sources in zip(join.names, join.sources, strict=True):
+            variables: list[Variable | None] = []
+            for source in sources:
+                if source is None:
+                    variables.append(None)
+                    continue
+                slot = self.run.slots[source, name]
+                slot.chain.start()
+                variable = await asyncio.shield(asyncio.wrap_future(slot.future))
+                variables.append(variable)
+            values = tuple(None if item is None else item.value for item in variables)
+            metas = tuple(Meta() if item is None else item.meta for item in variables)
+            self._define(name, Variable(values, None, Meta(samples=metas)))
+
+    def _define(self, name: str, variable: Variable) -> None:
+        slot = self.slots[name]
+        if isinstance(variable.text, str) and (not variable.samples or variable.meta.scores):
+            slot.feed.put((0, variable.text))  # a gen's text went there as it came
+        slot.set(variable)
+
+
+def _constant(value: Value) -> str:
+    assert isinstance(value, str), "a live run records values, not references"
+    return value
+
+
+def _gen_error(node: Node, op: Gen | Select, error: Exception, answers: list[Answer]) -> GenError:
+    """Wrap what went wrong at a node."""
+    what = "gen" if isinstance(op, Gen) else "select"
+    name = f" {op.name!r}" if op.name is not None else ""
+    partial_text = getattr(error, "partial", "") or (answers[0].text if answers else "")
+    shown = f"; text so far: {partial_text!r}" if partial_text else ""
+    message = f"{what}{name}{at(node.location)} failed: {type(error).__name__}: {error}{shown}"
+    return GenError(message, node=op.name, location=node.location, partial=partial_text)

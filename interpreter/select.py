@@ -1,0 +1,94 @@
+"""The three rules that choose among scored choices, as pure functions over tables of log-probabilities.
+
+For choice c, `l[i]` is the log-probability of its i-th token after the prompt, `u[i]` the same without the prompt.
+Every rule gives each choice a score; the highest wins, the first of equals. Called by the evaluator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from ..backend.api import ChoiceScore
+from ..lang.errors import BackendError
+from .values import ChoiceRow
+
+
+def token_length_normalized(scores: Sequence[ChoiceScore]) -> tuple[ChoiceRow, ...]:
+    """Score = mean of `l`: the likelihood per token, so long choices are not at a disadvantage.
+
+    Probabilities are the softmax of the scores. Every token counts, one of log-probability 0 too.
+    """
+    means = [_mean(score.logprobs) for score in scores]
+    return _table(scores, means, means)
+
+
+def greedy_token_selection(scores: Sequence[ChoiceScore]) -> tuple[ChoiceRow, ...]:
+    """Follow the tokens as greedy decoding restricted to the choices would.
+
+    At column i the remaining choices are grouped by their i-th token; the group with the highest log-probability stays.
+    A choice that is out of tokens takes part with the mean of its own `l`, so a choice that begins like a longer one
+    can win. Choices are told apart by token ids, never by comparing floats. Score = i + exp(value) at the column i
+    where the choice left (the last column for the winner). Probabilities are the softmax of the sums of `l`.
+    """
+    reached = [0.0] * len(scores)
+    remaining = list(range(len(scores)))
+    column = 0
+    while remaining:
+        groups: dict[int, list[int]] = {}
+        for row in remaining:
+            ids = scores[row].token_ids
+            key = ids[column] if column < len(ids) else -1 - row
+            groups.setdefault(key, []).append(row)
+            reached[row] = column + math.exp(_value(scores[row], column))
+        best = max(groups.values(), key=lambda rows: _value(scores[rows[0]], column))
+        finished = all(column + 1 >= len(scores[row].token_ids) for row in best)
+        remaining = best if len(best) > 1 and not finished else []
+        column += 1
+    return _table(scores, reached, [sum(score.logprobs) for score in scores])
+
+
+def unconditional_likelihood_normalized(scores: Sequence[ChoiceScore]) -> tuple[ChoiceRow, ...]:
+    """Score = mean of `l[i] - u[i]`: how much the prompt raises the likelihood, so common phrases have no advantage.
+
+    Probabilities are the softmax of the scores.
+    """
+    gains = []
+    for score in scores:
+        if len(score.unconditional) != len(score.logprobs):
+            raise BackendError(f"the backend gave no unconditional log-probabilities for {score.choice!r}")
+        gains.append(_mean([given - alone for given, alone in zip(score.logprobs, score.unconditional, strict=True)]))
+    return _table(scores, gains, gains)
+
+
+Rule = Callable[[Sequence[ChoiceScore]], tuple[ChoiceRow, ...]]
+
+RULES: dict[str, Rule] = {
+    rule.__name__: rule
+    for rule in (token_length_normalized, greedy_token_selection, unconditional_likelihood_normalized)
+}
+
+
+def best_row(table: Sequence[ChoiceRow]) -> ChoiceRow:
+    """Return the row with the highest score, the first of equals."""
+    return max(table, key=lambda row: row.score)
+
+
+def _mean(values: Sequence[float]) -> float:
+    if not values:
+        raise BackendError("the backend scored a choice without any token")
+    return sum(values) / len(values)
+
+
+def _value(score: ChoiceScore, column: int) -> float:
+    return score.logprobs[column] if column < len(score.logprobs) else _mean(score.logprobs)
+
+
+def _table(scores: Sequence[ChoiceScore], ranks: Sequence[float], logits: Sequence[float]) -> tuple[ChoiceRow, ...]:
+    highest = max(logits)
+    weights = [math.exp(logit - highest) if highest > -math.inf else 1.0 for logit in logits]
+    total = sum(weights)
+    return tuple(
+        ChoiceRow(score.choice, rank, weight / total, score.token_ids, score.logprobs, score.unconditional)
+        for score, rank, weight in zip(scores, ranks, weights, strict=True)
+    )

@@ -1,0 +1,162 @@
+"""`Stream` and `AsyncStream`: a run whose text can be read while it is generated.
+
+Both wrap an `Execution` that has been started; reading never polls. Made by `Program.stream` and `Program.astream`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from ..lang.errors import AbortError, VariableError, did_you_mean
+from .execution import Execution
+from .result import Result
+from .run import Delta
+from .values import Meta, Slot
+
+
+class Stream:
+    """A program that is running in the background; iterating over it yields every `Delta` of generated text.
+
+    `text_iter()` yields the whole text of the main branch, constants included, `text_iter("x")` that of one variable.
+    `stream["x"]` waits for one variable, `result()` for the end. Leaving a `with` block aborts what is still running.
+
+    >>> import ramify
+    >>> @ramify.function
+    ... def count(s):
+    ...     s += "1, 2," + ramify.gen("rest", stop=".")
+    >>> "".join(count.stream(backend=ramify.FakeBackend([" 3, 4."])).text_iter("rest"))
+    ' 3, 4'
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        self._run, self._chain = execution.run, execution.chain
+        self._future = asyncio.run_coroutine_threadsafe(execution.complete(), self._run.loop)
+
+    def __iter__(self) -> Iterator[Delta]:
+        return iter(self._run.events)
+
+    def text_iter(self, name: str | None = None, *, sample: int = 0) -> Iterator[str]:
+        """Yield text as it comes; the pieces add up to `result().text()` or to the variable's text.
+
+        Raises what the run raises, and `VariableError` if the program ends without defining `name`.
+        """
+        if name is None:
+            return iter(self._chain.texts)
+        return (text for index, text in self._slot(name).feed if index == sample)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._slot(name).future.result().value
+
+    def meta(self, name: str) -> Meta:
+        """The meta data of a variable, as soon as it is there."""
+        return self._slot(name).future.result().meta
+
+    def text(self) -> str:
+        """The whole text, at the end."""
+        return self.result().text()
+
+    def messages(self) -> list[dict[str, str]]:
+        """The messages, at the end."""
+        return self.result().messages()
+
+    def result(self) -> Result:
+        """Wait for the end and return the result, or raise what went wrong."""
+        return self._future.result()
+
+    def close(self) -> None:
+        """Abort what is still running."""
+        self._run.cancel(AbortError("the stream was closed"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _slot(self, name: str) -> Slot:
+        for declared in self._chain.declared:
+            if declared == name:
+                return self._chain.slots[name]
+        self.result()
+        raise _never_defined(name, self._chain.slots)
+
+
+class AsyncStream:
+    """The same on the caller's event loop: `async for delta in stream`, `async for text in stream.text_iter("x")`."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._run, self._chain = execution.run, execution.chain
+        self._task = self._run.loop.create_task(execution.complete())
+        self._task.add_done_callback(_retrieve)
+
+    def __aiter__(self) -> AsyncIterator[Delta]:
+        return aiter(self._run.events)
+
+    async def text_iter(self, name: str | None = None, *, sample: int = 0) -> AsyncIterator[str]:
+        """Yield text as it comes; see `Stream.text_iter`."""
+        if name is None:
+            async for text in self._chain.texts:
+                yield text
+            return
+        slot = await self._slot(name)
+        async for index, text in slot.feed:
+            if index == sample:
+                yield text
+
+    async def get(self, name: str) -> Any:
+        """The value of a variable, as soon as it is there."""
+        slot = await self._slot(name)
+        return (await asyncio.shield(asyncio.wrap_future(slot.future))).value
+
+    async def meta(self, name: str) -> Meta:
+        """The meta data of a variable, as soon as it is there."""
+        slot = await self._slot(name)
+        return (await asyncio.shield(asyncio.wrap_future(slot.future))).meta
+
+    async def text(self) -> str:
+        """The whole text, at the end."""
+        return (await self.result()).text()
+
+    async def messages(self) -> list[dict[str, str]]:
+        """The messages, at the end."""
+        return (await self.result()).messages()
+
+    async def result(self) -> Result:
+        """Wait for the end and return the result, or raise what went wrong."""
+        return await asyncio.shield(self._task)
+
+    async def close(self) -> None:
+        """Abort what is still running."""
+        self._run.cancel(AbortError("the stream was closed"))
+        await asyncio.wait({self._task})
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _slot(self, name: str) -> Slot:
+        async for declared in self._chain.declared:
+            if declared == name:
+                return self._chain.slots[name]
+        await self.result()
+        raise _never_defined(name, self._chain.slots)
+
+
+def _never_defined(name: str, known: dict[str, Slot]) -> VariableError:
+    hint = did_you_mean(name, known) or f"; it defined: {', '.join(known) or 'nothing'}"
+    return VariableError(f"the program ended without defining {name!r}{hint}")
+
+
+def _retrieve(task: asyncio.Task[Result]) -> None:
+    """Mark a failure as seen: readers of the text have it, whether or not they ask for the result."""
+    if not task.cancelled():
+        task.exception()
