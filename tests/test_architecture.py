@@ -305,6 +305,7 @@ def test_the_scheduling_half_of_the_engine_imports_no_torch() -> None:
         if name in seen:
             continue
         seen.add(name)
+        assert name in by_name, f"TORCH_FREE names {name}, which is gone"
         module = by_name[name]
         for node, imported, internal in runtime_imports(module):
             assert internal or imported.split(".")[0] not in ("torch", "triton", "transformers"), module.at(
