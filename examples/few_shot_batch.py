@@ -41,8 +41,7 @@ def main():
                 case ramify.Failed(error):
                     print(f"failed     {review} ({error})")
 
-        stats = engine.stats()
-        print(f"{stats.cached_tokens / stats.prompt_tokens:.0%} of the prompt tokens came from the cache")
+        print(f"{engine.stats().cache_hit_rate:.0%} of the prompt tokens came from the cache")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ QUESTIONS = [
 ]
 
 
-@ramify.function
+@ramify.function(temperature=0, max_tokens=60)
 def conversation(s, questions):
     s += ramify.system("You are a helpful assistant.")
     for number, question in enumerate(questions):
         s += ramify.user(question)
-        s += ramify.assistant(ramify.gen(f"answer{number}", temperature=0, max_tokens=60))
+        s += ramify.assistant(ramify.gen(f"answer{number}"))
 
 
 def main():

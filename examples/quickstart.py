@@ -7,7 +7,7 @@ import ramify
 TICKET = "The server returns an error. All our users are affected."
 
 
-@ramify.function
+@ramify.function(temperature=0)
 def triage(s, ticket):
     s += ramify.system("You sort support tickets.")
     s += ramify.user(ticket)
@@ -17,11 +17,11 @@ def triage(s, ticket):
         tips = s.fork(3)  # three branches that share everything above, generated side by side
         for number, tip in enumerate(tips, start=1):
             tip += f"\nTip {number}: " + ramify.gen("tip", max_tokens=40, stop="\n")
+        tips.join()
         s += "\nSummary: " + ramify.gen("summary", max_tokens=60)
-    return [tip["tip"] for tip in tips]
 
 
-@ramify.function
+@ramify.function(temperature=0)
 def add(s, a, b):
     s += f"Q: What is {a} + {b}?\nA: " + ramify.gen("sum", type=int)
     return s["sum"]
@@ -33,9 +33,9 @@ def main():
         print(f"Ticket:   {TICKET}")
         print(f"Urgency:  {result['urgency']}")
         print(f"Team:     {result['team']}")
-        for score in result.meta("team").scores:
-            print(f"          {score}")
-        for number, tip in enumerate(result.value, start=1):
+        for row in result.meta("team").scores:
+            print(f"          {row.probability:4.0%} {row.choice}")
+        for number, tip in enumerate(result["tip"], start=1):
             print(f"Tip {number}:    {tip}")
         print(f"Summary:  {result['summary']}")
 
@@ -43,8 +43,7 @@ def main():
         print(f"3 + 4:    {total!r}, an {type(total).__name__}")
 
         stats = engine.stats()
-        hit_rate = stats.cached_tokens / stats.prompt_tokens
-        print(f"Cache:    {stats.cached_tokens} of {stats.prompt_tokens} prompt tokens were reused ({hit_rate:.0%})")
+        print(f"Cache:    {stats.cache_hit_rate:.0%} of {stats.prompt_tokens} prompt tokens were reused")
 
 
 if __name__ == "__main__":

@@ -22,24 +22,23 @@ def use_tool(action):
     return str(OPERATORS[operator](int(left), int(right)))
 
 
-@ramify.function
+@ramify.function(temperature=0, max_tokens=40)
 def agent(s, question, max_steps=4):
     s += f"Question: {question}\n"
     for step in range(max_steps):
-        s += "Thought:" + ramify.gen(f"thought{step}", stop="\n") + "\n"
-        s += ramify.select(f"move{step}", ["Action", "Answer"]) + ":"
+        s += "Thought: " + ramify.gen(f"thought{step}", stop="\n") + "\n"
+        s += ramify.select(f"move{step}", ["Action", "Answer"]) + ": "
         if s[f"move{step}"] == "Answer":
             break
-        s += ramify.gen(f"action{step}", regex=r" (lookup\[[A-Z][a-z]+\]|calculate\[\d+ [-+x] \d+\])")
-        s += f"\nObservation: {use_tool(s[f'action{step}'].strip())}\n"
+        s += ramify.gen(f"action{step}", regex=r"(lookup\[[A-Z][a-z]+\]|calculate\[\d+ [-+x] \d+\])")
+        s += f"\nObservation: {use_tool(s[f'action{step}'])}\n"
     s += ramify.gen("answer", stop="\n")
-    return s["answer"].strip()
+    return s["answer"]
 
 
 def main():
-    careful = agent.with_sampling(temperature=0, max_tokens=40)
     for question in QUESTIONS:
-        print(careful.run(question).text())
+        print(agent.run(question).text())
         print()
 
 
