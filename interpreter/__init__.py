@@ -1,1 +1,1 @@
-"""TODO one line."""
+"""How a program runs: programs, states, the evaluator, chat roles, select rules, streams, batches, command line."""

@@ -10,8 +10,8 @@ import atexit
 import functools
 import os
 import threading
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -32,11 +32,12 @@ class LoopThread:
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop, in the caller's context, and wait; an exception here (Ctrl-C) cancels it."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        future = asyncio.run_coroutine_threadsafe(_outcome(coroutine), self.loop)
         try:
-            return future.result()
+            outcome = future.result()
         finally:
             future.cancel()  # no effect on one that is done
+        return outcome()
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -45,6 +46,19 @@ class LoopThread:
     def _stop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=1.0)
+
+
+async def _outcome(coroutine: Coroutine[Any, Any, T]) -> Callable[[], T]:
+    """Carry `SystemExit` and `KeyboardInterrupt` out as values: raised in a task, they would end the loop for all."""
+    try:
+        result = await coroutine
+    except (SystemExit, KeyboardInterrupt) as error:
+        return functools.partial(_raise, error)
+    return lambda: result
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def background() -> LoopThread:

@@ -67,30 +67,37 @@ class ChatFormat:
         """
         refusal: str | None = None
         for first in range(_num_leading_system(roles, start) + 1):
-            for rendered in self._renderings(roles[first:], is_open):
+            for rendered in self._renderings(roles[first:], is_open=is_open):
                 if rendered.error is not None:
                     refusal = refusal or rendered.error
                     continue
-                layout = _cut(rendered.text, len(roles) - first, start - first, is_open)
+                layout = _cut(rendered.text, len(roles) - first, start - first, is_open=is_open)
                 if layout is not None:
                     return layout
-        reason = refusal or "its text for these roles does not hold every message once and in order"
-        _refuse(roles, reason)
+        if refusal is None and len(roles) - start > 1:
+            return self._layout_by_turns(roles, start, is_open=is_open)
+        _refuse(roles, refusal or "its text for these roles does not hold every message once and in order")
 
-    def _renderings(self, roles: tuple[str, ...], is_open: bool) -> list[_Rendering]:
+    def _layout_by_turns(self, roles: tuple[str, ...], start: int, *, is_open: bool) -> Layout:
+        """Lay the messages out as if each had been sent before the next was known: the template moves contents."""
+        layouts = [
+            self.layout(roles[: end + 1], start=end, is_open=is_open and end == len(roles) - 1)
+            for end in range(start, len(roles))
+        ]
+        return Layout(tuple(opening for layout in layouts for opening in layout.openings), layouts[-1].tail)
+
+    def _renderings(self, roles: tuple[str, ...], *, is_open: bool) -> list[_Rendering]:
         """Return renderings to read the markup from, best first."""
-        whole = self._render(roles, False)
-        followed = [self._render((*roles, "user"), False)]  # for a message that no template writes alone
-        if not is_open:
+        whole = self._render(roles)
+        followed = [self._render((*roles, "user"))]  # for a message that no template writes alone
+        if not is_open or roles[-1] != "assistant":
             return [whole, *followed]
-        if roles[-1] != "assistant":
-            return [whole, *followed]
-        prompted = self._render(roles[:-1], True)
+        prompted = self._render(roles[:-1], add_generation_prompt=True)
         if prompted.error is not None:
             return [whole, prompted, *followed]
-        mark = f"{PAD}{_mark(len(roles) - 1)}{PAD}"
-        by_prompt = _Rendering(prompted.text + mark, None)
-        bare = self._render(roles[:-1], False)
+        last = [mark[0] for mark in MARK.finditer(whole.text) if int(mark[2]) == len(roles) - 1]
+        by_prompt = _Rendering(prompted.text + (last[0] if last else f"{PAD}{_mark(len(roles) - 1)}{PAD}"), None)
+        bare = self._render(roles[:-1])
         if prompted.text == bare.text and whole.error is None:
             # The template has no generation prompt; its messages say what opens one, but a bare space is the answer's.
             opened = whole.text[: _position(whole.text, len(roles) - 1)]
@@ -98,7 +105,7 @@ class ChatFormat:
                 return [whole, by_prompt]
         return [by_prompt, whole, *followed]
 
-    def _render(self, roles: tuple[str, ...], add_generation_prompt: bool) -> _Rendering:
+    def _render(self, roles: tuple[str, ...], *, add_generation_prompt: bool = False) -> _Rendering:
         from jinja2 import TemplateError
 
         messages = [{"role": role, "content": f"{PAD}{_mark(i)}{PAD}"} for i, role in enumerate(roles)]
@@ -141,7 +148,7 @@ def _position(text: str, index: int) -> int:
     return len(text) if found is None else found.start()
 
 
-def _cut(text: str, num: int, start: int, is_open: bool) -> Layout | None:
+def _cut(text: str, num: int, start: int, *, is_open: bool) -> Layout | None:
     """Split a rendering of at least `num` messages at its marks; None when those from `start` on are out of order."""
     marks = list(MARK.finditer(text))
     order = [int(mark[2]) for mark in marks]

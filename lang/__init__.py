@@ -1,1 +1,1 @@
-"""TODO one line."""
+"""What a program is: parameters, constraints, expressions, nodes, request graph, recorder, tracer and errors."""
