@@ -6,7 +6,6 @@ plugins of the entry-point group `ramify.grammars`; called by the compile servic
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -85,11 +84,6 @@ class GrammarCompiler(Protocol):
     Tables that depend on the vocabulary alone are built when it is made, outside any request's deadline.
     """
 
-    @property
-    def kinds(self) -> frozenset[ConstraintKind]:
-        """The kinds of constraint that it compiles."""
-        ...
-
     def compile(self, constraint: Constraint, *, timeout: float) -> CompiledGrammar:
         """Compile; raise `ConstraintError` for what it cannot enforce exactly.
 
@@ -103,5 +97,14 @@ class GrammarCompiler(Protocol):
         ...
 
 
-GrammarPlugin = Callable[[Vocabulary], GrammarCompiler]
-"""What an entry point of `ramify.grammars` names."""
+class GrammarPlugin(Protocol):
+    """What an entry point of `ramify.grammars` names: usually the class of its compilers."""
+
+    @property
+    def kinds(self) -> frozenset[ConstraintKind]:
+        """The kinds of constraint that its compilers take."""
+        ...
+
+    def __call__(self, vocabulary: Vocabulary) -> GrammarCompiler:
+        """Make the compiler of one engine."""
+        ...

@@ -5,6 +5,7 @@ Patterns are already in Rust's dialect. Knows nothing of tokens. Called by the o
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import subprocess
@@ -47,8 +48,10 @@ class DfaProcesses:
         timer = threading.Timer(timeout, expire)
         timer.daemon = True
         timer.start()
+        healthy = False
         try:
             header, arrays = _ask(process, pattern)
+            healthy = True
         except (OSError, EOFError) as error:
             raise ConstraintError(
                 f"the regex takes longer than {timeout:g} s to compile"
@@ -58,7 +61,7 @@ class DfaProcesses:
         finally:
             timer.cancel()
             timer.join()
-            self._give_back(process)
+            self._give_back(process, healthy=healthy and not expired.is_set())
         if "error" in header:
             raise ConstraintError(f"the regex cannot be compiled: {header['error']}")
         if header["states"] > MAX_STATES:
@@ -82,10 +85,10 @@ class DfaProcesses:
             self._busy.add(process)
             return process
 
-    def _give_back(self, process: subprocess.Popen[bytes]) -> None:
+    def _give_back(self, process: subprocess.Popen[bytes], *, healthy: bool) -> None:
         with self._lock:
             self._busy.discard(process)
-            usable = process.poll() is None and not self._closed
+            usable = healthy and not self._closed
             if usable:
                 self._idle.append(process)
         if not usable:
@@ -131,7 +134,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
     for stream in (process.stdin, process.stdout):
         if stream is not None:
-            stream.close()
+            with contextlib.suppress(OSError):  # closing flushes what the process no longer reads
+                stream.close()
 
 
 def _automaton(header: dict[str, Any], arrays: bytes) -> ByteAutomaton:

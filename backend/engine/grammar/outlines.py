@@ -12,7 +12,7 @@ from ...api import ConstraintKind
 from ..vocabulary import Vocabulary
 from .automaton import ByteAutomaton, from_texts
 from .automaton_grammar import AutomatonGrammar
-from .dfa_client import DfaProcesses
+from .dfa_client import MAX_STATES, DfaProcesses
 from .regex_syntax import translate
 from .token_trie import build_token_trie
 
@@ -42,7 +42,10 @@ class OutlinesCompiler:
     def _automaton(self, constraint: Constraint, timeout: float) -> ByteAutomaton:
         match constraint:
             case Regex(pattern):
-                return self._processes.build(translate(pattern).pattern, timeout=timeout)
+                source = translate(pattern)
+                if source.weight > MAX_STATES:
+                    raise ConstraintError(f"the regex takes about {source.weight} states; at most {MAX_STATES}")
+                return self._processes.build(source.pattern, timeout=timeout)
             case Choices(choices):
                 if len(choices) > MAX_CHOICES:
                     raise ConstraintError(f"{len(choices)} choices; at most {MAX_CHOICES} are allowed")

@@ -18,6 +18,7 @@ from .character_set import Ranges, complement, ignoring_case, normalise, of_clas
 MAX_PATTERN_LEN = 4096  # characters
 MAX_REPEAT = 100_000  # of one quantifier
 MAX_POSITIONS = 200_000  # character classes once every quantifier is unrolled
+MAX_TRANSLATED_LEN = 1 << 20  # one Unicode `\w` spelled out takes 13,000 characters
 
 _NEWLINE: Ranges = ((10, 10),)
 _CLASSES = {
@@ -124,6 +125,8 @@ def _bounded(pattern: str, parts: list[_Part], times: int = 1) -> _Part:
     positions = times * sum(part.positions for part in parts)
     if positions > MAX_POSITIONS:
         raise _RefusedError(f"unrolls to {positions} characters; at most {MAX_POSITIONS} are allowed")
+    if len(pattern) > MAX_TRANSLATED_LEN:
+        raise _RefusedError("has too many Unicode classes; write \\w as [A-Za-z0-9_], or use the flag (?a)")
     return _Part(pattern, positions, times * sum(part.weight for part in parts))
 
 

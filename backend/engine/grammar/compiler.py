@@ -1,0 +1,240 @@
+"""`GrammarService`: compiles constraints for one engine, off the event loop, once each, within a deadline.
+
+It chooses the plugin, keeps what was compiled as long as memory allows, and knows nothing of how a plugin works or of
+requests. Called by the engine's front; one per engine.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final
+
+from ....lang.constraints import Choices, Constraint, Grammar, JsonSchema, Regex
+from ....lang.errors import ClosedError, ConstraintError, PluginError, RamifyError
+from ... import registry
+from ...api import ConstraintKind
+from ..vocabulary import Vocabulary
+from .api import CompiledGrammar, GrammarCompiler, GrammarPlugin
+
+COMPILE_TIMEOUT: Final = 2.0  # seconds; 99 % of real schemas take less than 0.04
+CACHE_BYTES: Final = 256 << 20
+MAX_CACHED: Final = 256  # grammars
+MAX_WORKERS: Final = 2
+MAX_ABANDONED: Final = 4  # compiles past their deadline whose native code has not returned
+
+_GRACE: Final = 0.5  # seconds that a plugin which keeps the deadline itself gets for ending its work
+
+# What `auto` tries for each kind, in order: byte automata have the cheapest masks; llguidance holds what is too large
+# for one, and covers JSON schemas.
+AUTO: Final[dict[ConstraintKind, tuple[str, ...]]] = {
+    "choices": ("outlines",),
+    "regex": ("outlines", "llguidance"),
+    "json_schema": ("llguidance",),
+    "grammar": (),
+}
+
+
+def kind_of(constraint: Constraint) -> ConstraintKind:
+    """Return the kind of a constraint."""
+    match constraint:
+        case Regex():
+            return "regex"
+        case Choices():
+            return "choices"
+        case JsonSchema():
+            return "json_schema"
+        case Grammar():
+            return "grammar"
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One compile under way. `expired`: its deadline passed, and its future failed, before it returned."""
+
+    constraint: Constraint
+    future: Future[CompiledGrammar] = field(default_factory=Future)
+    expired: bool = False
+
+
+class GrammarService:
+    """Compiles for one vocabulary. `plugin`: a name in `ramify.grammars`, or "auto".
+
+    Example: `service = GrammarService(vocabulary)`; in a coroutine, `grammar = await
+    asyncio.wrap_future(service.compile(Regex("[0-9]+")))`; `matcher = grammar.matcher()`; at the end `service.close()`.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, plugin: str = "auto", *, timeout: float = COMPILE_TIMEOUT) -> None:
+        self._vocabulary = vocabulary
+        self._timeout = timeout
+        names = sorted(set().union(*AUTO.values())) if plugin == "auto" else [plugin]
+        self._plugins: dict[str, GrammarPlugin] = {name: registry.load("grammars", name) for name in names}
+        self._order = AUTO if plugin == "auto" else {kind: (plugin,) for kind in self._plugins[plugin].kinds}
+        self._compilers: dict[str, GrammarCompiler] = {}
+        self._making = threading.Lock()  # held while a compiler is made
+        self._lock = threading.Lock()  # guards everything below
+        self._cache: dict[Constraint, CompiledGrammar] = {}  # least recently used first
+        self._pending: dict[Constraint, _Job] = {}
+        self._queue: deque[_Job] = deque()
+        self._num_workers = 0
+        self._num_abandoned = 0
+        self._closed = False
+
+    @property
+    def kinds(self) -> frozenset[ConstraintKind]:
+        """The kinds of constraint that can be compiled."""
+        return frozenset(kind for kind, names in self._order.items() if names)
+
+    def compile(self, constraint: Constraint) -> Future[CompiledGrammar]:
+        """Return the compiled grammar to come; equal constraints share one compile and its result.
+
+        The future fails with `ConstraintError` when the constraint cannot be enforced or takes too long. Nothing of a
+        failure is kept: the next call tries again. Cancelling one waiter does not stop the others.
+        """
+        with self._lock:
+            if self._closed:
+                raise ClosedError("the engine is closed")
+            found = self._cache.pop(constraint, None)
+            if found is not None:
+                self._cache[constraint] = found
+                self._evict()
+                return _done(found)
+            job = self._pending.get(constraint)
+            if job is None:
+                job = _Job(constraint)
+                job.future.set_running_or_notify_cancel()  # from here on no waiter can cancel it for the others
+                if self._num_abandoned >= MAX_ABANDONED:
+                    job.future.set_exception(
+                        ConstraintError(f"{self._num_abandoned} constraints are still compiling past their deadline")
+                    )
+                    return job.future
+                self._pending[constraint] = job
+                self._queue.append(job)
+                self._start_worker()
+            return job.future
+
+    def close(self) -> None:
+        """Fail what is under way and release the plugins' processes."""
+        with self._lock:
+            self._closed = True
+            self._queue.clear()
+            jobs = list(self._pending.values())
+            self._pending.clear()
+            self._cache.clear()
+        for job in jobs:
+            job.future.set_exception(ClosedError("the engine was closed while a constraint was compiling"))
+        with self._making:
+            compilers = list(self._compilers.values())
+        for compiler in compilers:
+            compiler.close()
+
+    def _start_worker(self) -> None:
+        if self._queue and self._num_workers < MAX_WORKERS:
+            self._num_workers += 1
+            threading.Thread(target=self._work, name="ramify-grammar", daemon=True).start()
+
+    def _work(self) -> None:
+        """Run queued jobs until there are none, or until one outlived its deadline and this worker was replaced."""
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._num_workers -= 1
+                    return
+                job = self._queue.popleft()
+            try:
+                outcome: CompiledGrammar | RamifyError = self._compile(job)
+            except RamifyError as error:
+                outcome = error
+            # Native code may raise anything, panics included, and a plugin is not ours: all of it becomes the future's.
+            except BaseException as error:  # noqa: BLE001
+                outcome = PluginError(f"a grammar plugin failed: {type(error).__name__}: {error}")
+                outcome.__cause__ = error
+            if self._finish(job, outcome):
+                return
+
+    def _finish(self, job: _Job, outcome: CompiledGrammar | RamifyError) -> bool:
+        """Record a result and resolve the future; returns whether the worker has been replaced meanwhile."""
+        with self._lock:
+            if not isinstance(outcome, RamifyError) and not self._closed:
+                self._cache[job.constraint] = outcome
+                self._evict()
+            if job.expired:
+                self._num_abandoned -= 1
+                return True
+            if self._pending.pop(job.constraint, None) is not job:  # closed: the future has failed already
+                return False
+        if isinstance(outcome, RamifyError):
+            job.future.set_exception(outcome)
+        else:
+            job.future.set_result(outcome)
+        return False
+
+    def _expire(self, job: _Job) -> None:
+        """Fail a job whose deadline passed and let another worker take its place."""
+        with self._lock:
+            if self._pending.get(job.constraint) is not job:
+                return
+            del self._pending[job.constraint]
+            job.expired = True
+            self._num_abandoned += 1
+            self._num_workers -= 1
+            self._start_worker()
+        kind = kind_of(job.constraint)
+        job.future.set_exception(ConstraintError(f"the {kind} takes longer than {self._timeout:g} s to compile"))
+
+    def _compile(self, job: _Job) -> CompiledGrammar:
+        """Try the plugins in order; the first one's reason is raised when none succeeds."""
+        kind = kind_of(job.constraint)
+        names = self._order.get(kind, ())
+        if not names:
+            known = "; ".join(f"{name}: {', '.join(sorted(plugin.kinds))}" for name, plugin in self._plugins.items())
+            raise ConstraintError(f"no grammar plugin in use compiles the constraint kind {kind!r} ({known})")
+        _check_encodable(job.constraint)
+        compilers = [self._compiler(name) for name in names]
+        timer = threading.Timer(self._timeout + _GRACE, self._expire, (job,))
+        timer.daemon = True
+        timer.start()
+        try:
+            failures = []
+            for compiler in compilers:
+                try:
+                    return compiler.compile(job.constraint, timeout=self._timeout / len(compilers))
+                except ConstraintError as error:
+                    failures.append(error)
+            raise failures[0]
+        finally:
+            timer.cancel()
+
+    def _compiler(self, name: str) -> GrammarCompiler:
+        with self._making:
+            if name not in self._compilers:
+                if self._closed:
+                    raise ClosedError("the engine is closed")
+                self._compilers[name] = self._plugins[name](self._vocabulary)
+            return self._compilers[name]
+
+    def _evict(self) -> None:
+        """Drop the least recently used grammars while there are too many or they hold too much; keep the newest."""
+        total = sum(grammar.num_bytes for grammar in self._cache.values())
+        while len(self._cache) > 1 and (total > CACHE_BYTES or len(self._cache) > MAX_CACHED):
+            total -= self._cache.pop(next(iter(self._cache))).num_bytes
+
+
+def _done(grammar: CompiledGrammar) -> Future[CompiledGrammar]:
+    future: Future[CompiledGrammar] = Future()
+    future.set_result(grammar)
+    return future
+
+
+def _check_encodable(constraint: Constraint) -> None:
+    match constraint:
+        case Regex(pattern=text) | JsonSchema(schema=text) | Grammar(grammar=text):
+            texts: tuple[str, ...] = (text,)
+        case Choices(choices=texts):
+            pass
+    try:
+        "".join(texts).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ConstraintError("the constraint contains a lone surrogate, which no text can hold") from error

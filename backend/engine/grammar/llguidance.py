@@ -1,0 +1,178 @@
+"""The grammar plugin `llguidance`: JSON schemas and large regexes through Microsoft's parser of that name.
+
+Its lazy derivatives compile in milliseconds what takes an automaton seconds. We keep end-of-sequence and special tokens
+out of its sight and add end-of-sequence ourselves, exactly where the text is complete. Loaded by name.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import llguidance
+import numpy as np
+
+from ....lang.constraints import Constraint, JsonSchema, Regex
+from ....lang.errors import ConstraintError, DeadEndError
+from ...api import ConstraintKind
+from ..vocabulary import Vocabulary
+from .api import MaskRow, num_mask_words
+from .json_schema import parse_schema
+from .regex_syntax import translate
+
+# Between the parts of a JSON text: nothing, one space, or a line break with indentation. Unbounded white space, its
+# default, lets a weak model write spaces until its tokens run out.
+WHITESPACE = r"(?: |\n {0,32})?"
+
+REFUSED_KEYWORDS = frozenset(
+    "not if then else uniqueItems contains minContains maxContains propertyNames dependentRequired dependentSchemas "
+    "dependencies unevaluatedItems unevaluatedProperties $dynamicRef $recursiveRef x-guidance".split()
+)
+FORMATS = frozenset("date-time time date duration email hostname ipv4 ipv6 uri uuid".split())
+
+# By default it allows only one tokenisation where the text is forced; we want every one that is legal.
+_HEADER = '%llguidance {"no_forcing": true}\nstart: '
+
+
+class LlguidanceCompiler:
+    """Compiles `JsonSchema` and `Regex`."""
+
+    kinds: frozenset[ConstraintKind] = frozenset({"json_schema", "regex"})
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Tokens(vocabulary)))
+        self._limits = llguidance.LLParserLimits(verbose_errors=False)
+
+    def compile(self, constraint: Constraint, *, timeout: float) -> LlguidanceGrammar:
+        """Return the grammar of a schema or a regex. It cannot be interrupted, so `timeout` is the caller's to keep."""
+        match constraint:
+            case JsonSchema(text):
+                schema = parse_schema(text, refused=REFUSED_KEYWORDS, formats=FORMATS)
+                if isinstance(schema, dict):
+                    schema = {**schema, "x-guidance": {"whitespace_pattern": WHITESPACE}}
+                source, what = f"{_HEADER}%json {json.dumps(schema)}", "JSON schema"
+            case Regex(pattern):
+                source, what = f"{_HEADER}/{translate(pattern).pattern}/", "regex"
+            case _:
+                raise ConstraintError(f"the grammar plugin 'llguidance' cannot compile a {type(constraint).__name__}")
+        matcher = llguidance.LLMatcher(self._tokenizer, source, log_level=0, limits=self._limits)
+        if matcher.is_error():
+            raise ConstraintError(f"the {what} cannot be compiled: {_reason(matcher.get_error())}")
+        grammar = LlguidanceGrammar(matcher, self._vocabulary, num_bytes=64 * len(source) + 65_536)
+        try:  # some schemas show only here that no value satisfies them
+            grammar.matcher().fill_mask(np.empty(num_mask_words(self._vocabulary.size), dtype=np.int32))
+        except DeadEndError as error:
+            raise ConstraintError(f"the {what} cannot be compiled: nothing satisfies it ({error})") from error
+        return grammar
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class LlguidanceGrammar:
+    """A compiled grammar: a parser at the start, which every matcher copies."""
+
+    def __init__(self, prototype: Any, vocabulary: Vocabulary, *, num_bytes: int) -> None:
+        self._prototype = prototype
+        self._lock = threading.Lock()
+        self.vocabulary = vocabulary
+        self.num_bytes = num_bytes  # an estimate: the library does not tell
+        self.eos_mask = _mask_of(vocabulary.eos_ids, vocabulary.size)
+        self.token_mask = _mask_of(range(vocabulary.size), vocabulary.size)
+
+    def matcher(self) -> LlguidanceMatcher:
+        """Return a matcher at the start."""
+        with self._lock:
+            return LlguidanceMatcher(self, self._prototype.deep_copy())
+
+
+class LlguidanceMatcher:
+    """One sequence's parser."""
+
+    __slots__ = ("_buffer", "_ended", "_grammar", "_parser")
+
+    def __init__(self, grammar: LlguidanceGrammar, parser: Any, *, ended: bool = False) -> None:
+        self._grammar = grammar
+        self._parser = parser
+        self._ended = ended
+        # the library's vocabulary has one token more than ours: its own end-of-sequence
+        self._buffer = np.zeros(num_mask_words(grammar.vocabulary.size + 1), dtype=np.int32)
+
+    @property
+    def can_stop(self) -> bool:
+        """True when the text so far is complete."""
+        return self._ended or bool(self._parser.is_accepting())
+
+    @property
+    def is_terminated(self) -> bool:
+        """True after end-of-sequence, or when the text is complete and nothing can follow."""
+        return self._ended or bool(self._parser.is_stopped() and self._parser.is_accepting())
+
+    def fill_mask(self, row: MaskRow) -> None:
+        """Write the legal tokens into `row`; `DeadEndError` when there are none or a limit is reached."""
+        if self._ended:
+            raise DeadEndError("the output is over: end-of-sequence was accepted")
+        self._parser.unsafe_compute_mask_ptr(self._buffer.ctypes.data, self._buffer.nbytes)
+        if self._parser.is_error():
+            raise DeadEndError(f"the constraint cannot go on: {_reason(self._parser.get_error())}")
+        np.bitwise_and(self._buffer[: len(row)], self._grammar.token_mask, out=row)
+        if self._parser.is_accepting():
+            np.bitwise_or(row, self._grammar.eos_mask, out=row)
+        elif not row.any():
+            raise DeadEndError("no token of the vocabulary continues the text under its constraint")
+
+    def accept(self, token_id: int) -> bool:
+        """Consume one token; False, and no change, when it is not legal."""
+        vocabulary = self._grammar.vocabulary
+        if token_id in vocabulary.eos_ids:
+            legal = not self._ended and self.can_stop
+            self._ended = self._ended or legal
+            return legal
+        if self._ended or token_id in vocabulary.special_ids or not vocabulary.token_bytes[token_id]:
+            return False
+        # a token that is not legal would leave the parser in an error for good, so it is asked first
+        return self._parser.validate_tokens([token_id]) == 1 and bool(self._parser.consume_token(token_id))
+
+    def rollback(self, num_tokens: int) -> None:
+        """Undo the last `num_tokens` accepted tokens."""
+        if self._ended and num_tokens:
+            self._ended = False
+            num_tokens -= 1
+        if num_tokens and not self._parser.rollback(num_tokens):
+            raise AssertionError(f"rollback failed: {self._parser.get_error()}")
+
+    def fork(self) -> LlguidanceMatcher:
+        """Return an independent matcher in the same state."""
+        return LlguidanceMatcher(self._grammar, self._parser.deep_copy(), ended=self._ended)
+
+
+class _Tokens:
+    """The vocabulary as llguidance reads it: tokens that never stand in text are special, and one end is added."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        hidden = vocabulary.special_ids | vocabulary.eos_ids
+        self.tokens = [*vocabulary.token_bytes, b"<end>"]
+        self.eos_token_id = vocabulary.size
+        self.bos_token_id = None
+        self.special_token_ids = [
+            *(token_id for token_id, text in enumerate(vocabulary.token_bytes) if token_id in hidden or not text),
+            vocabulary.size,
+        ]
+
+    def __call__(self, text: bytes) -> list[int]:
+        """Tokenise; asked only for forced text, which the grammars here do without."""
+        return []
+
+
+def _mask_of(token_ids: Any, size: int) -> MaskRow:
+    bits = np.zeros(num_mask_words(size) * 32, dtype=np.bool_)
+    bits[list(token_ids)] = True
+    return np.packbits(bits, bitorder="little").view(np.int32)
+
+
+def _reason(message: str) -> str:
+    """Return the library's own reason, without the grammar that it repeats."""
+    first = message.strip().partition("\n   1 |")[0]
+    return first.partition("failed to compile JSON schema: ")[2] or first.partition("\n")[0]
