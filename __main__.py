@@ -6,7 +6,7 @@ It may import everything and puts together what `interpreter/cli.py` must not kn
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from . import __version__
@@ -26,9 +26,10 @@ def open_backend(name: str, model: str | None) -> Iterator[Backend]:
         asyncio.run(backend.close())
 
 
-def main() -> None:
-    """Run the command line and exit."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line (`sys.argv` unless `arguments` are given) and exit."""
     app(
+        args=arguments,
         prog_name="ramify",
         obj=Composition(
             version=__version__,

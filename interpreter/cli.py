@@ -15,7 +15,7 @@ from typing import Annotated, Any, Protocol
 import typer
 
 from ..backend.api import Backend
-from ..lang.errors import PromptError
+from ..lang.errors import GenError, PromptError
 from ..lang.expressions import assistant, gen, system, user
 from .cli_flags import sampling_flags
 from .cli_inputs import load_program, parse_inputs, reported, show_text, to_json
@@ -126,7 +126,8 @@ def run(
         with composition.open_backend(backend, model) as opened:
             configured = program.with_sampling(**sampling)
             if stream:
-                show_text(iter(configured.stream(**arguments, backend=opened).text_iter()))
+                with configured.stream(**arguments, backend=opened) as streamed:
+                    show_text(streamed.text_iter())
                 return
             _show_result(configured.run(**arguments, backend=opened), as_json=as_json)
 
@@ -148,12 +149,13 @@ def generate(
     composition: Composition = context.obj
     with reported(debug=composition.debug):
         text = sys.stdin.read() if prompt == "-" else prompt
-        program = _continuation(text, chat=chat, regex=regex).with_sampling(**GREEDY | dict(sampling))
+        program = _continuation(text, chat=chat, regex=regex).with_sampling(**{**GREEDY, **sampling})
         with composition.open_backend(backend, model) as opened:
             if as_json:
                 _show_result(program.run(backend=opened), as_json=True)
             else:
-                show_text(iter(program.stream(backend=opened).text_iter("text")))
+                with program.stream(backend=opened) as streamed:
+                    show_text(streamed.text_iter("text"))
 
 
 @app.command()
@@ -168,7 +170,7 @@ def chat(
 ) -> None:
     """Talk to the model, greedily unless --temperature says otherwise; one line is one message."""
     composition: Composition = context.obj
-    program = _turn.with_sampling(**GREEDY | dict(sampling))
+    program = _turn.with_sampling(**{**GREEDY, **sampling})
     with reported(debug=composition.debug), composition.open_backend(backend, model) as opened:
         if sys.stdin.isatty():
             typer.echo(f"Model: {opened.capabilities.model}. {CHAT_HELP}.")
@@ -223,20 +225,18 @@ def _turn(s: Any, messages: Sequence[tuple[str, str]]) -> None:
 
 
 def _reply(program: Program, messages: list[tuple[str, str]], backend: Backend) -> list[tuple[str, str]] | None:
-    """Print the answer as it comes and return the longer conversation; None when it does not fit the context."""
-    answer: list[str] = []
-
-    def pieces() -> Iterator[str]:
-        for piece in program.stream(messages, backend=backend).text_iter("answer"):
-            answer.append(piece)
-            yield piece
-
+    """Print the answer as it comes and return the longer conversation; None when there is no answer to keep."""
     try:
-        show_text(pieces())
-    except PromptError as error:
+        with program.stream(messages, backend=backend) as streamed:
+            show_text(streamed.text_iter("answer"))
+            return [*messages, ("assistant", streamed["answer"])]
+    except KeyboardInterrupt:  # ends the answer, not the conversation
+        typer.echo("\n(interrupted)", err=True)
+    except GenError as error:
+        if not isinstance(error.__cause__, PromptError):
+            raise
         typer.echo(f"{error}\nThe conversation is too long now; /reset starts a new one.", err=True)
-        return None
-    return [*messages, ("assistant", "".join(answer))]
+    return None
 
 
 def _lines() -> Iterator[str]:

@@ -12,6 +12,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from ..lang.errors import ParameterError
+from ..lang.sampling import Sampling
+
 # name of the parameter of `Sampling` -> type on the command line, help
 FLAGS: Final[dict[str, tuple[Any, str]]] = {
     "max_tokens": (int, "Most tokens to generate for one gen."),
@@ -30,12 +33,17 @@ FLAGS: Final[dict[str, tuple[Any, str]]] = {
 
 
 def sampling_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` one option per entry of `FLAGS`; it receives those that were given as `sampling`, a dict."""
+    """Give `command` one option per entry of `FLAGS`; it gets those that were given, checked, as `sampling`."""
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
         flags = {name: given.pop(name) for name in FLAGS}
-        command(**given, sampling={name: value for name, value in flags.items() if value not in (None, [])})
+        sampling = {name: value for name, value in flags.items() if value not in (None, [])}
+        try:
+            Sampling.of(**sampling)
+        except ParameterError as error:
+            raise typer.BadParameter(str(error)) from error
+        command(**given, sampling=sampling)
 
     own = inspect.signature(command, eval_str=True)
     parameters = [parameter for name, parameter in own.parameters.items() if name != "sampling"]

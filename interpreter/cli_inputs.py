@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -57,7 +57,8 @@ def _split_target(target: str) -> tuple[Path, str | None]:
 
 def parse_inputs(program: Program, inputs: Sequence[str]) -> dict[str, Any]:
     """Turn `name=text`, `name=@file` and `name:=json` into arguments, converted to the types the program declares."""
-    parameters = inspect.signature(program, eval_str=True).parameters
+    parameters = inspect.signature(program).parameters
+    hints = get_type_hints(program.body)
     arguments: dict[str, Any] = {}
     for item in inputs:
         name, equals, value = item.partition("=")
@@ -71,12 +72,11 @@ def parse_inputs(program: Program, inputs: Sequence[str]) -> dict[str, Any]:
             takes = f"it takes {', '.join(parameters)}" if parameters else "it takes no arguments"
             raise typer.BadParameter(f"the program has no argument {name!r}{did_you_mean(name, parameters)}; {takes}")
         text = _read(name, value[1:]) if value.startswith("@") else value
-        annotation = parameters[name].annotation if name in parameters else inspect.Parameter.empty
-        arguments[name] = _from_json(name, text) if is_json else _converted(name, text, annotation)
+        arguments[name] = _from_json(name, text) if is_json else _converted(name, text, hints.get(name, str))
     required = [
         p.name for p in parameters.values() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     ]
-    missing = [name for name in required if name not in arguments]
+    missing = [name for name in required if name not in arguments and name not in program.bound]
     if missing:
         raise typer.BadParameter(f"missing arguments: {', '.join(missing)}; give each as -i name=value")
     return arguments
@@ -97,7 +97,7 @@ def _from_json(name: str, text: str) -> Any:
 
 
 def _converted(name: str, text: str, annotation: Any) -> Any:
-    if annotation in (inspect.Parameter.empty, str, Any):
+    if annotation in (str, Any):
         return text
     adapter = TypeAdapter(annotation)
     try:
