@@ -31,7 +31,7 @@ class DfaProcesses:
         if specification is None or specification.origin is None:
             raise PluginError("the grammar plugin 'outlines' needs outlines-core: pip install outlines-core")
         self._library_path = str(Path(specification.origin).parent.parent)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: the garbage collector may close us, in any thread
         self._idle: list[subprocess.Popen[bytes]] = []
         self._busy: set[subprocess.Popen[bytes]] = set()
         self._closed = False

@@ -6,6 +6,7 @@ requests. Called by the engine's front; one per engine.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -69,12 +70,13 @@ class GrammarService:
     def __init__(self, vocabulary: Vocabulary, plugin: str = "auto", *, timeout: float = COMPILE_TIMEOUT) -> None:
         self._vocabulary = vocabulary
         self._timeout = timeout
-        names = sorted(set().union(*AUTO.values())) if plugin == "auto" else [plugin]
+        names = sorted(set(itertools.chain(*AUTO.values()))) if plugin == "auto" else [plugin]
         self._plugins: dict[str, GrammarPlugin] = {name: registry.load("grammars", name) for name in names}
         self._order = AUTO if plugin == "auto" else {kind: (plugin,) for kind in self._plugins[plugin].kinds}
         self._compilers: dict[str, GrammarCompiler] = {}
-        self._making = threading.Lock()  # held while a compiler is made
-        self._lock = threading.Lock()  # guards everything below
+        # Reentrant, because an engine that nobody closed is closed by the garbage collector, in whatever thread that runs.
+        self._making = threading.RLock()  # held while a compiler is made
+        self._lock = threading.RLock()  # guards everything below
         self._cache: dict[Constraint, CompiledGrammar] = {}  # least recently used first
         self._pending: dict[Constraint, _Job] = {}
         self._queue: deque[_Job] = deque()
@@ -210,9 +212,10 @@ class GrammarService:
     def _compiler(self, name: str) -> GrammarCompiler:
         with self._making:
             if name not in self._compilers:
-                if self._closed:
-                    raise ClosedError("the engine is closed")
                 self._compilers[name] = self._plugins[name](self._vocabulary)
+            if self._closed:
+                self._compilers[name].close()
+                raise ClosedError("the engine is closed")
             return self._compilers[name]
 
     def _evict(self) -> None:
