@@ -70,11 +70,15 @@ class Hints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Generate a continuation of `prompt`, `sampling.n` times."""
+    """Generate a continuation of `prompt`, `sampling.n` times.
+
+    `stream=False`: nobody reads the answer as it grows, so a backend may send each sample as one chunk, which costs less.
+    """
 
     prompt: tuple[Piece, ...]
     sampling: Sampling = field(default_factory=Sampling)
     constraint: Constraint | None = None
+    stream: bool = True
     id: str = field(default_factory=new_id)
     hints: Hints = field(default_factory=Hints)
 

@@ -41,37 +41,34 @@ def token_logprobs(
 def prompt_logprobs(
     batch: ScheduleBatch, indices: NDArray[np.intp], values: Tensor, offsets: NDArray[np.int64], vocabulary: Vocabulary
 ) -> dict[int, list[TokenLogprob]]:
-    """Return the prompt logprobs that this forward gives for the rows `indices` of the batch, in token order.
+    """Return the prompt logprobs that this forward gives for the rows `indices` of the batch, as `logprob_span` says.
 
-    A row's logits belong to the last positions of its chunk; position p predicts token p + 1. The first token of a
+    A row's logits belong to the last positions of its chunk, and position p predicts token p + 1. The first token of a
     sequence, which nothing predicts, has logprob None.
     """
     found: dict[int, list[TokenLogprob]] = {}
-    spans: list[tuple[int, int]] = []  # (batch index, how many of its tokens)
-    places: list[int] = []  # rows of `values`
+    owners: list[int] = []  # batch index of each wanted token
+    places: list[int] = []  # row of `values` that predicts it
     targets: list[int] = []
     num_top: list[int] = []
+    seq_lens = batch.seq_lens
     for index in indices.tolist():
-        req = batch.reqs[index]
-        start = req.logprob_start_len
-        assert start is not None
+        req, span = batch.reqs[index], batch.logprob_span(index)
         found[index] = []
-        if start == 0 and batch.prefix_lens[index] == 0:
+        if span and span.start == 0:
             first = req.origin_input_ids[0]
             found[index].append(TokenLogprob(first, None, vocabulary.token_text(first)))
-        begin, end = int(offsets[index]), int(offsets[index + 1])
-        end_position = int(batch.prefix_lens[index] + batch.extend_lens[index])
-        first_target = end_position - (end - begin) + 1
-        wanted = range(max(first_target, start), min(end_position + 1, len(req.origin_input_ids)))
-        spans.append((index, len(wanted)))
-        places += [begin + target - first_target for target in wanted]
-        targets += req.origin_input_ids[wanted.start : wanted.stop] if wanted else []
-        num_top += [req.sampling.prompt_logprobs or 0] * len(wanted)
+            span = span[1:]
+        shift = int(offsets[index + 1] - seq_lens[index]) - 1
+        owners += [index] * len(span)
+        places += [position + shift for position in span]
+        targets += req.origin_input_ids[span.start : span.stop]
+        num_top += [req.sampling.prompt_logprobs or 0] * len(span)
     if places:
         logits = values[torch.tensor(places, device=values.device)]
-        entries = iter(token_logprobs(logits, np.asarray(targets, dtype=np.int64), num_top, vocabulary))
-        for index, count in spans:
-            found[index] += [next(entries) for _ in range(count)]
+        entries = token_logprobs(logits, np.asarray(targets, dtype=np.int64), num_top, vocabulary)
+        for index, entry in zip(owners, entries, strict=True):
+            found[index].append(entry)
     return found
 
 

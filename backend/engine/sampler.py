@@ -36,8 +36,8 @@ class Sampler:
     """Samples rows 1 .. `max_running` of an engine with `vocabulary`.
 
     The order on each row: repetition penalty, frequency and presence penalties, `logit_bias`, `min_tokens`, grammar
-    mask, temperature, top-k, top-p, min-p, draw. Greedy rows take the maximum after the mask. What a row gets depends on its
-    logits, its request and its own tokens only, never on the rest of the batch.
+    mask, temperature, top-k, top-p, min-p, draw. Greedy rows take the maximum after the mask. What a row gets depends
+    on its logits, its request and its own tokens only, never on the rest of the batch.
 
     Example: `sampler = Sampler(vocabulary, max_running=64)`; `sampler.open_row(req)`; `sampler.sample(batch, logits)`.
     """

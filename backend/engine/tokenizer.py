@@ -70,6 +70,14 @@ class Tokenizer:
         return self._bos_ids
 
     @property
+    def start_ids(self) -> tuple[int, ...]:
+        """What stands before a text that nothing precedes: beginning-of-sequence, else end-of-sequence, if any."""
+        if self._bos_ids:
+            return self._bos_ids
+        first = self.hf.bos_token_id if self.hf.bos_token_id is not None else self.hf.eos_token_id
+        return () if first is None else (first,)
+
+    @property
     def chat_template(self) -> ChatTemplate | None:
         """The model's chat template, or None."""
         source = self.hf.chat_template
@@ -109,6 +117,10 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`, special tokens left out."""
         return str(self.hf.backend_tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def has_special(self, text: str) -> bool:
+        """True when `text` spells a special token."""
+        return self._special_pattern.search(text) is not None
 
     def render_chat(self, messages: Sequence[dict[str, Any]]) -> str:
         """Render messages through the chat template, ready for the assistant's answer. `PromptError` without one."""

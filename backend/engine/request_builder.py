@@ -1,0 +1,130 @@
+"""`RequestBuilder`: from a request to the sequences that the scheduler runs, with everything checked.
+
+Tokenises and validates; knows nothing of threads or scheduling. Called by the engine's front.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ...lang.errors import ParameterError, PromptError
+from ...lang.sampling import Sampling
+from ..api import Hints, Piece, Request
+from .detokenizer import Detokenizer
+from .grammar.api import CompiledGrammar
+from .req import Req
+from .sampling_table import derive_seed
+from .stop_text import check_stop_patterns
+from .tokenizer import Tokenizer
+
+
+class RequestBuilder:
+    """Builds the `Req`s of one engine: `context_len` tokens at most, `seed` for requests that bring none."""
+
+    def __init__(self, tokenizer: Tokenizer, *, context_len: int, seed: int) -> None:
+        self.tokenizer = tokenizer
+        self.context_len = context_len
+        self._random = random.Random(seed)
+        self._num_built = 0
+        self._lock = threading.Lock()
+
+    def build(self, request: Request, grammar: CompiledGrammar | None, *, stream: bool) -> tuple[Req, ...]:
+        """Return one `Req` for each of the `n` samples of a request.
+
+        `stream`: outputs are wanted while they grow. Raises `PromptError` and `ParameterError` that say what to change.
+        """
+        sampling = request.sampling
+        ids = self.encode(request.prompt, room=min(sampling.max_tokens, 1))
+        self._check_sampling(sampling, len(ids))
+        rid, seed = self._identify(request.id)
+        seed = seed if sampling.seed is None else sampling.seed
+        special = self.tokenizer.vocabulary.special_ids
+        at_start = all(token_id in special for token_id in ids)
+        stop_ids = frozenset(sampling.stop_token_ids)
+        if not sampling.ignore_eos:
+            stop_ids |= self.tokenizer.vocabulary.eos_ids
+        hints = request.hints
+        return tuple(
+            Req(
+                rid=rid,
+                origin_input_ids=ids,
+                sampling=replace(sampling, n=1, seed=derive_seed(seed, index)),
+                index=index,
+                stop_token_ids=stop_ids,
+                output_text=Detokenizer(self.tokenizer.vocabulary, sampling, at_start=at_start),
+                matcher=None if grammar is None else grammar.matcher(),
+                priority=hints.priority,
+                deadline=deadline_of(hints),
+                group=hints.group or (rid if sampling.n > 1 else None),
+                program=hints.program,
+                cache_salt=hints.cache_salt,
+                logprob_start_len=None if sampling.prompt_logprobs is None else sampling.logprob_start,
+                stream=stream,
+            )
+            for index in range(sampling.n)
+        )
+
+    def build_scored(self, ids: Sequence[int], start: int, hints: Hints, rid: str) -> Req:
+        """Return a `Req` that computes the logprobs of `ids[start:]` and generates nothing."""
+        return Req(
+            rid=rid,
+            origin_input_ids=list(ids),
+            sampling=Sampling(max_tokens=0, prompt_logprobs=0, seed=0),
+            priority=hints.priority,
+            deadline=deadline_of(hints),
+            group=hints.group or rid,
+            program=hints.program,
+            cache_salt=hints.cache_salt,
+            logprob_start_len=start,
+            stream=False,
+        )
+
+    def encode(self, prompt: Sequence[Piece], *, room: int) -> list[int]:
+        """Return the tokens of a prompt that leaves `room` tokens of the context, or raise `PromptError`."""
+        ids = self.tokenizer.encode_prompt(prompt)
+        size = self.tokenizer.vocabulary.size
+        if not ids:
+            raise PromptError("the prompt is empty; it needs at least one token")
+        if len(ids) + room > self.context_len:
+            raise PromptError(
+                f"the prompt has {len(ids)} tokens, more than the context of {self.context_len} tokens holds"
+                f"{' with one new token' if room else ''}; shorten it"
+            )
+        if not 0 <= min(ids) <= max(ids) < size:
+            wrong = next(token_id for token_id in ids if not 0 <= token_id < size)
+            raise PromptError(f"token id {wrong} in the prompt is outside the vocabulary of {size} tokens")
+        return ids
+
+    def _identify(self, request_id: str) -> tuple[str, int]:
+        """Return an id that no other submission has, and a seed for requests without one."""
+        with self._lock:
+            self._num_built += 1
+            return f"{request_id}:{self._num_built}", self._random.getrandbits(63)
+
+    def new_rid(self, request_id: str) -> str:
+        """Return an id that no other submission has."""
+        return self._identify(request_id)[0]
+
+    def _check_sampling(self, sampling: Sampling, prompt_len: int) -> None:
+        size = self.tokenizer.vocabulary.size
+        for name, ids in (
+            ("stop_token_ids", sampling.stop_token_ids),
+            ("logit_bias", [token_id for token_id, _ in sampling.logit_bias]),
+        ):
+            for token_id in ids:
+                if not 0 <= token_id < size:
+                    raise ParameterError(f"{name}: token id {token_id} is outside the vocabulary of {size} tokens")
+        check_stop_patterns(sampling.stop_regex)
+        if sampling.prompt_logprobs is not None and sampling.logprob_start >= prompt_len:
+            raise ParameterError(
+                f"logprob_start ({sampling.logprob_start}) lies beyond the prompt, which has {prompt_len} tokens"
+            )
+
+
+def deadline_of(hints: Hints) -> float | None:
+    """Return the moment (time.monotonic() seconds) by which the request must end."""
+    return None if hints.timeout is None else time.monotonic() + hints.timeout
