@@ -5,13 +5,15 @@ Knows slots and rows, never requests. Called by the models, once a layer. Paged 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from . import native
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class PagedLayout:
     """Where the keys of each row lie. Row i's queries are tokens `[query_starts[i], query_starts[i + 1])`.
 
@@ -25,6 +27,19 @@ class PagedLayout:
     seq_lens: Tensor  # (batch,) int64, new tokens included
     max_query_len: int
     max_seq_len: int
+    _items: Tensor | None = field(default=None, init=False, repr=False)
+
+    def items(self, library: native.Library, group: int) -> Tensor:
+        """The kernels' plan for `group` query heads per KV head: (items, bytes), made once and kept for all layers."""
+        if self._items is None:
+            tokens = int(self.query_starts[-1])
+            room = torch.empty((tokens, library.item_bytes), dtype=torch.uint8)
+            count = library.plan_attention(
+                self.req_to_token.data_ptr(), self.req_to_token.stride(0), self.rows.data_ptr(),
+                self.query_starts.data_ptr(), self.seq_lens.data_ptr(), len(self.rows), group, room.data_ptr(), tokens,
+            )  # fmt: skip
+            self._items = room[:count]
+        return self._items
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +62,19 @@ def paged_attention(
     `query` (tokens, heads, head_dim); `key_cache`, `value_cache` (slots, kv_heads, head_dim) of one layer, in which the
     batch's own tokens are already written. Returns (tokens, heads, head_dim) in the query's dtype.
     """
-    return paged_attention_reference(query, key_cache, value_cache, layout, spec)
+    library = native.library_for(query)
+    if library is None or key_cache.dtype != query.dtype:
+        return paged_attention_reference(query, key_cache, value_cache, layout, spec)
+    tokens, num_heads, head_dim = query.shape
+    num_kv_heads = key_cache.shape[1]
+    items = layout.items(library, num_heads // num_kv_heads)
+    output = torch.empty_like(query)
+    library.attention(
+        query.data_ptr(), key_cache.data_ptr(), value_cache.data_ptr(), output.data_ptr(),
+        items.data_ptr(), len(items), tokens, num_heads, num_kv_heads, head_dim,
+        spec.scale, spec.softcap, spec.window, native.is_half(query), torch.get_num_threads(),
+    )  # fmt: skip
+    return output
 
 
 def paged_attention_reference(

@@ -5,15 +5,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from . import native
+
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Return `x / sqrt(mean(x^2) + eps) * weight` over the last axis; `x` (..., dim), mean in float32."""
-    return rms_norm_reference(x, weight, eps)
+    library = native.library_for(x)
+    if library is None:
+        return rms_norm_reference(x, weight, eps)
+    out = torch.empty_like(x)
+    dim = x.shape[-1]
+    library.rms_norm(
+        x.data_ptr(), None, weight.data_ptr(), out.data_ptr(),
+        x.numel() // dim, dim, eps, native.is_half(x), torch.get_num_threads(),
+    )  # fmt: skip
+    return out
 
 
 def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Add `x` to `residual` in place, both (tokens, dim), and return the norm of the sum."""
-    return add_rms_norm_reference(x, residual, weight, eps)
+    library = native.library_for(x)
+    if library is None or not residual.is_contiguous():
+        return add_rms_norm_reference(x, residual, weight, eps)
+    out = torch.empty_like(x)
+    dim = x.shape[-1]
+    library.rms_norm(
+        x.data_ptr(), residual.data_ptr(), weight.data_ptr(), out.data_ptr(),
+        x.numel() // dim, dim, eps, native.is_half(x), torch.get_num_threads(),
+    )  # fmt: skip
+    return out
 
 
 def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from . import native
 from .rms_norm import rms_norm_reference
+
+_MAX_HEAD_DIM = 1024  # the kernel's buffer for one normalised head
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,22 @@ def rotary_to_cache(
     `qkv` (tokens, (heads + 2 * kv_heads) * head_dim): queries, keys, values. Caches (slots, kv_heads, head_dim) of one
     layer; `slots` (tokens,) int64. Returns (tokens, heads, head_dim).
     """
-    return rotary_to_cache_reference(qkv, rotation, norm, key_cache, value_cache, slots)
+    library = native.library_for(qkv)
+    num_kv_heads, head_dim = key_cache.shape[1:]
+    if library is None or key_cache.dtype != qkv.dtype or head_dim > _MAX_HEAD_DIM:
+        return rotary_to_cache_reference(qkv, rotation, norm, key_cache, value_cache, slots)
+    tokens = len(qkv)
+    num_heads = qkv.shape[1] // head_dim - 2 * num_kv_heads
+    query = torch.empty((tokens, num_heads, head_dim), dtype=qkv.dtype)
+    query_norm, key_norm, eps = (None, None, 0.0)
+    if norm is not None:
+        query_norm, key_norm, eps = norm.query.data_ptr(), norm.key.data_ptr(), norm.eps
+    library.rotary_to_cache(
+        qkv.data_ptr(), rotation.cos.data_ptr(), rotation.sin.data_ptr(), query_norm, key_norm, eps,
+        query.data_ptr(), key_cache.data_ptr(), value_cache.data_ptr(), slots.data_ptr(),
+        tokens, num_heads, num_kv_heads, head_dim, native.is_half(qkv), torch.get_num_threads(),
+    )  # fmt: skip
+    return query
 
 
 def rotary_to_cache_reference(
@@ -58,7 +76,7 @@ def rotary_to_cache_reference(
     num_kv_heads, head_dim = key_cache.shape[1:]
     heads = qkv.view(len(qkv), -1, head_dim)
     num_heads = heads.shape[1] - 2 * num_kv_heads
-    query, key, value = heads.split((num_heads, num_kv_heads, num_kv_heads), dim=1)
+    query, key, value = torch.split(heads, [num_heads, num_kv_heads, num_kv_heads], dim=1)
     if norm is not None:
         query = rms_norm_reference(query, norm.query, norm.eps)
         key = rms_norm_reference(key, norm.key, norm.eps)

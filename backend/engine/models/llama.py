@@ -92,10 +92,10 @@ def _windows(config: PretrainedConfig) -> tuple[int, ...]:
     window = getattr(config, "sliding_window", None) or 0
     layer_types = getattr(config, "layer_types", None)
     if config.model_type == "llama":
-        return (0,) * config.num_hidden_layers
+        return (0,) * int(config.num_hidden_layers)
     if config.model_type == "mistral" or layer_types is None:
-        return (window,) * config.num_hidden_layers
-    return tuple(window if kind == "sliding_attention" else 0 for kind in layer_types)
+        return (int(window),) * int(config.num_hidden_layers)
+    return tuple(int(window) if kind == "sliding_attention" else 0 for kind in layer_types)
 
 
 def _rotation(config: PretrainedConfig, head_dim: int) -> tuple[Tensor, float]:
@@ -160,7 +160,7 @@ class LlamaModel:
             normed = add_rms_norm(hidden, residual, following, eps)
         if batch.wanted is not None:
             normed = normed.index_select(0, batch.wanted)
-        return self._head(normed).float()
+        return self._head.wide(normed)
 
     def _rotate(self, positions: Tensor) -> Rotation:
         angles = positions.float()[:, None] * self._inv_freq  # (tokens, head_dim / 2)

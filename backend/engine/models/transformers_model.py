@@ -252,7 +252,7 @@ class _PackedModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (..., inputs)."""
-        return self._packed(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+        return self._packed(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
 
 
 def _pack_linears(module: nn.Module, dtype: torch.dtype) -> None:
