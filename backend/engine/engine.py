@@ -18,7 +18,7 @@ from ..api import Capabilities, ChoiceScore, Chunk, Hints, Request, ScoreRequest
 from .engine_thread import EngineThread
 from .front import Front
 from .generation import Generation
-from .grammar.compiler import GrammarService
+from .grammar.service import GrammarService
 from .kv_manager import KVManager
 from .model_runner import ModelRunner, default_max_total_tokens
 from .model_worker import ModelWorker

@@ -16,7 +16,7 @@ from ..api import ChoiceScore, Chunk, Request, ScoreRequest
 from .engine_thread import BlockingRoute, EngineThread, LoopRoute
 from .generation import Generation, to_chunk, to_generation, with_partial
 from .grammar.api import CompiledGrammar
-from .grammar.compiler import GrammarService
+from .grammar.service import GrammarService
 from .messages import StepOutput
 from .req import Req
 from .request_builder import RequestBuilder
