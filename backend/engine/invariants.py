@@ -44,7 +44,8 @@ def just_prefilled(scheduler: Scheduler) -> list[Req]:
     batch = scheduler.last_batch
     if batch is None:
         return []
-    return [req for req, samples in zip(batch.reqs, batch.samples, strict=True) if samples and req.row > 0]
+    rows = zip(batch.reqs[: batch.num_prefill], batch.samples, strict=False)
+    return [req for req, samples in rows if samples and req.row > 0]
 
 
 def check_ownership(kv: KVManager, holding: list[Req]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from ramify.backend.api import TokenLogprob
 from ramify.backend.engine.batch import BatchResult, ScheduleBatch
 from ramify.backend.engine.kv_manager import KVManager
-from ramify.backend.engine.messages import Abort, StepOutput, Submit
+from ramify.backend.engine.messages import Abort, Flush, StepOutput, Submit
 from ramify.backend.engine.policy import AgedLongestPrefixMatch, Policy
 from ramify.backend.engine.req import Req
 from ramify.backend.engine.scheduler import Scheduler, SchedulerConfig
@@ -19,6 +20,7 @@ from ramify.lang.sampling import Sampling
 
 VOCABULARY = 50
 MASK = (1 << 61) - 1
+FIRST = 12345
 
 
 def mix(state: int, value: int) -> int:
@@ -28,7 +30,7 @@ def mix(state: int, value: int) -> int:
 
 def prefix_hashes(tokens: Sequence[int]) -> list[int]:
     """Hash of every prefix: entry i covers tokens [0, i]."""
-    return list(itertools.accumulate(tokens, mix, initial=12345))[1:]
+    return list(itertools.accumulate(tokens, mix, initial=FIRST))[1:]
 
 
 def oracle_token(prompt: Sequence[int], position: int, seed: int = 0) -> int:
@@ -62,7 +64,7 @@ class OracleWorker:
         self.num_slots_checked = 0
         self.fail_next: Exception | None = None
         self.row_errors: dict[str, Exception] = {}
-        self._hashes: dict[Req, list[int]] = {}
+        self._hashes: dict[Req, np.ndarray] = {}
 
     def open_row(self, req: Req) -> None:
         assert req.row > 0 and req.row not in self.open, "a row was opened twice"
@@ -71,10 +73,13 @@ class OracleWorker:
     def close_row(self, row: int) -> None:
         self.open.pop(row, None)
 
-    def hashes(self, req: Req) -> list[int]:
-        known = self._hashes.setdefault(req, [])
-        for token in req.fill_ids[len(known) :]:
-            known.append(mix(known[-1] if known else 12345, token))
+    def hashes(self, req: Req) -> np.ndarray:
+        """(num_tokens,) hash of every prefix."""
+        known = self._hashes.get(req, np.empty(0, dtype=np.int64))
+        if len(known) < req.num_tokens:
+            start = int(known[-1]) if len(known) else FIRST
+            more = list(itertools.accumulate(req.fill_ids[len(known) :], mix, initial=start))[1:]
+            known = self._hashes[req] = np.concatenate([known, np.array(more, dtype=np.int64)])
         return known
 
     def forward(self, batch: ScheduleBatch) -> BatchResult:
@@ -123,7 +128,7 @@ class OracleWorker:
             length = lengths.get(req, req.prefix_len)
             slots = self.kv.pool.req_to_token[row, :length]
             assert np.array_equal(self.slot_position[slots], np.arange(length)), f"{req.rid}: a wrong position"
-            assert self.slot_hash[slots].tolist() == self.hashes(req)[:length], f"{req.rid}: a wrong prefix"
+            assert np.array_equal(self.slot_hash[slots], self.hashes(req)[:length]), f"{req.rid}: a wrong prefix"
             self.num_slots_checked += length
 
     def answer(self, batch: ScheduleBatch) -> BatchResult:
@@ -196,14 +201,19 @@ class Harness:
         """Submit and step until everything has ended."""
         if reqs:
             self.submit(*reqs)
-            self.step()
         for _ in range(max_steps):
-            if not self.scheduler.has_work:
+            if not self.scheduler.has_work and not self.scheduler.inbox._messages:
                 break
             self.step()
         assert not self.scheduler.has_work, "the scheduler makes no progress"
         stats = self.scheduler.stats()
         assert stats.available + stats.evictable == stats.total and stats.protected == 0
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Let a step without any request return instead of waiting for a message."""
+        self.scheduler.inbox.put(Flush())
+        yield
 
     def finals(self) -> dict[Req, StepOutput]:
         """The last output of each request; there is exactly one."""
