@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -38,10 +39,8 @@ def looping(make_harness) -> Iterator:
 
 
 def close(harness) -> None:
-    try:
+    with contextlib.suppress(ClosedError):
         harness.scheduler.inbox.put(Close())
-    except ClosedError:
-        pass
     harness.thread.join(10)
     assert not harness.thread.is_alive()
 

@@ -194,7 +194,7 @@ def test_against_a_plain_model(seed: int, page_size: int) -> None:
         else:
             match = cache.match_prefix(ids(*tokens), salt)
             expected = [model[salt, tokens[:end]] for end in range(page_size, known + 1, page_size)]
-            assert match.slots.tolist() == sum(expected, [])
+            assert match.slots.tolist() == [slot for page in expected for slot in page]
             if rng.random() < 0.3:
                 cache.lock(match.node)
                 locked.append((match.node, (salt, tokens[:known])))

@@ -1,4 +1,4 @@
-"""The scheduler's decisions: chunks, mixed batches, order, looking past, retraction, aborts and deadlines at every stage."""
+"""The scheduler's decisions: chunks, mixed batches, order, looking past, retraction, aborts, deadlines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of waiting requests: policies, priorities, groups, and that it follows the cache without looking at everybody."""
+"""The order of waiting requests: policies, priorities, groups, and that it follows the cache."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_burst_goes_longest_prefix_first(policy: type) -> None:
 
 
 def test_waiting_counts_as_cached_tokens() -> None:
-    """With aging 0.5, a request that is 100 cached tokens ahead passes those that came up to 200 units of work before."""
+    """With aging 0.5, a request 100 cached tokens ahead passes those that came up to 200 units of work before."""
     queue = WaitingQueue(AgedLongestPrefixMatch(aging=0.5))
     queue.add(req("very old"), 0)
     queue.clock = 150
