@@ -28,10 +28,10 @@ def greedy_token_selection(scores: Sequence[ChoiceScore]) -> tuple[ChoiceRow, ..
 
     At column i the remaining choices are grouped by their i-th token; the group with the highest log-probability stays.
     A choice that is out of tokens takes part with the mean of its own `l`, so a choice that begins like a longer one
-    can win. Choices are told apart by token ids, never by comparing floats. Score = i + exp(value) at the column i
-    where the choice left (the last column for the winner). Probabilities are the softmax of the sums of `l`.
+    can win. Choices are told apart by token ids, never by comparing floats. Score = how many choices left at an earlier
+    column, or at the same one with a lower value. Probabilities are the softmax of the sums of `l`.
     """
-    reached = [0.0] * len(scores)
+    reached = [(0, 0.0)] * len(scores)  # per choice: the column where it left, and its value there
     remaining = list(range(len(scores)))
     column = 0
     while remaining:
@@ -40,12 +40,13 @@ def greedy_token_selection(scores: Sequence[ChoiceScore]) -> tuple[ChoiceRow, ..
             ids = scores[row].token_ids
             key = ids[column] if column < len(ids) else -1 - row
             groups.setdefault(key, []).append(row)
-            reached[row] = column + math.exp(_value(scores[row], column))
+            reached[row] = (column, _value(scores[row], column))
         best = max(groups.values(), key=lambda rows: _value(scores[rows[0]], column))
         finished = all(column + 1 >= len(scores[row].token_ids) for row in best)
         remaining = best if len(best) > 1 and not finished else []
         column += 1
-    return _table(scores, reached, [sum(score.logprobs) for score in scores])
+    ranks = [float(sum(other < own for other in reached)) for own in reached]
+    return _table(scores, ranks, [sum(score.logprobs) for score in scores])
 
 
 def unconditional_likelihood_normalized(scores: Sequence[ChoiceScore]) -> tuple[ChoiceRow, ...]:

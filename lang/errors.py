@@ -1,26 +1,26 @@
 """The error tree of ramify: every failure a user can meet is one of these types.
 
-    RamifyError
-    ├── ProgramError        the program is wrong            (GenError wraps what a node met at run time)
-    │   ├── GenError        a gen or select failed: node, file:line, cause, partial text
-    │   ├── RoleError       roles nested or left open
-    │   ├── VariableError   unknown, duplicate or unreadable variable
-    │   └── TraceError      the body cannot be recorded without running it
-    ├── ParameterError      a sampling parameter, choice list or constraint is wrong (also a ValueError)
-    │   └── ConstraintError a regex, schema or type that cannot be enforced
-    ├── RequestError        one request was refused or ended early
-    │   ├── PromptError     empty prompt, or longer than the model's context
-    │   ├── CapacityError   the request alone exceeds the engine's memory
-    │   ├── DeadlineError   its deadline or timeout passed (also a TimeoutError)
-    │   ├── AbortError      it was aborted
-    │   ├── DeadEndError    its constraint left no legal token
-    │   ├── TruncationError max_tokens ended inside a constrained value
-    │   └── ParseError      the text is not a value of the type asked for (also a ValueError)
-    ├── ModelError          weights or config cannot be loaded
-    ├── PluginError         an unknown or broken plugin
-    └── BackendError        the backend failed or is closed
-        ├── ClosedError     used after close()
-        └── UnsupportedError the backend cannot do what was asked
+RamifyError
+├── ProgramError        the program is wrong            (GenError wraps what a node met at run time)
+│   ├── GenError        a gen or select failed: node, file:line, cause, partial text
+│   ├── RoleError       roles nested or left open
+│   ├── VariableError   unknown, duplicate or unreadable variable
+│   └── TraceError      the body cannot be recorded without running it
+├── ParameterError      a sampling parameter, choice list or constraint is wrong (also a ValueError)
+│   └── ConstraintError a regex, schema or type that cannot be enforced
+├── RequestError        one request was refused or ended early
+│   ├── PromptError     empty prompt, or longer than the model's context
+│   ├── CapacityError   the request alone exceeds the engine's memory
+│   ├── DeadlineError   its deadline or timeout passed (also a TimeoutError)
+│   ├── AbortError      it was aborted
+│   ├── DeadEndError    its constraint left no legal token
+│   ├── TruncationError max_tokens ended inside a constrained value
+│   └── ParseError      the text is not a value of the type asked for (also a ValueError)
+├── ModelError          weights or config cannot be loaded
+├── PluginError         an unknown or broken plugin
+└── BackendError        the backend failed or is closed
+    ├── ClosedError     used after close()
+    └── UnsupportedError the backend cannot do what was asked
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class GenError(ProgramError):
     `partial` (text generated before the failure), and `__cause__` (the typed error underneath).
     """
 
-    def __init__(self, message: str, *, node: str | None = None, location: str | None = None, partial: str = "") -> None:
+    def __init__(
+        self, message: str, *, node: str | None = None, location: str | None = None, partial: str = ""
+    ) -> None:
         super().__init__(message)
         self.node = node
         self.location = location

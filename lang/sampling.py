@@ -26,13 +26,13 @@ class Sampling:
     - `max_tokens` (>= 0), `min_tokens`: bounds on generated tokens; end-of-sequence and stops wait for `min_tokens`.
     - `temperature`: 0 is greedy. `top_k` (0 or -1: off), `top_p` in (0, 1], `min_p` in [0, 1]: filters, in this order,
       after penalties, `logit_bias` and temperature.
-    - `frequency_penalty`, `presence_penalty` in [-2, 2]: over the generated tokens. `repetition_penalty` > 0: over prompt
-      and generated tokens, as in CTRL.
+    - `frequency_penalty`, `presence_penalty` in [-2, 2]: over the generated tokens. `repetition_penalty` > 0: over
+      prompt and generated tokens, as in CTRL.
     - `seed`: same seed, same prompt: same tokens, whatever else runs. None: the engine draws one.
     - `stop` (strings), `stop_token_ids`, `stop_regex` (patterns of `re`): end the text, which is cut before the match.
       `ignore_eos` generates past end-of-sequence.
-    - `n`: independent samples. `logprobs`: None off, 0 the chosen token, k also the k most likely; `prompt_logprobs` the
-      same for the prompt, from token `logprob_start` on.
+    - `n`: independent samples. `logprobs`: None off, 0 the chosen token, k also the k most likely; `prompt_logprobs`
+      the same for the prompt, from token `logprob_start` on.
     """
 
     max_tokens: int = 256
@@ -110,7 +110,17 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("prompt_logprobs", 0, MAX_TOP_LOGPROBS),
     ("seed", -(2**63), 2**64 - 1),
 )
-_INTEGERS = {"max_tokens", "min_tokens", "top_k", "n", "logprob_start", "logprobs", "prompt_logprobs", "seed", "logit_bias key"}
+_INTEGERS = {
+    "max_tokens",
+    "min_tokens",
+    "top_k",
+    "n",
+    "logprob_start",
+    "logprobs",
+    "prompt_logprobs",
+    "seed",
+    "logit_bias key",
+}
 _OPTIONAL = {"logprobs", "prompt_logprobs", "seed"}
 
 

@@ -11,7 +11,8 @@ SPECIAL = (("bos_token", "<s>"), ("eos_token", "</s>"))
 TEMPLATES = {
     # one block a message, the commonest kind
     "chatml": (
-        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+        "{% for message in messages %}"
+        "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
         "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     ),
     # begins with bos, trims every content
@@ -64,18 +65,22 @@ TEMPLATES = {
     # reasoning is written for the last answer and dropped from earlier ones
     "qwen3": (
         "{%- set ns = namespace(last_query=messages|length - 1) %}"
-        "{%- for message in messages %}{%- if message.role == 'user' %}{%- set ns.last_query = loop.index0 %}{%- endif %}"
+        "{%- for message in messages %}{%- if message.role == 'user' %}"
+        "{%- set ns.last_query = loop.index0 %}{%- endif %}"
         "{%- endfor %}{%- for message in messages %}{%- set content = message.content %}"
         "{%- if message.role != 'assistant' %}{{- '<|im_start|>' + message.role + '\n' + content + '<|im_end|>\n' }}"
-        "{%- else %}{%- if '</think>' in content %}{%- set content = content.split('</think>')[-1].lstrip('\n') %}{%- endif %}"
+        "{%- else %}{%- if '</think>' in content %}"
+        "{%- set content = content.split('</think>')[-1].lstrip('\n') %}{%- endif %}"
         "{%- if loop.index0 > ns.last_query %}"
         "{{- '<|im_start|>assistant\n<think>\n\n</think>\n\n' + content.lstrip('\n') }}"
-        "{%- else %}{{- '<|im_start|>assistant\n' + content }}{%- endif %}{{- '<|im_end|>\n' }}{%- endif %}{%- endfor %}"
+        "{%- else %}{{- '<|im_start|>assistant\n' + content }}{%- endif %}"
+        "{{- '<|im_end|>\n' }}{%- endif %}{%- endfor %}"
         "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
     ),
     # ends with eos unless somebody is about to speak
     "phi3": (
-        "{% for message in messages %}{{'<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n'}}{% endfor %}"
+        "{% for message in messages %}"
+        "{{'<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n'}}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
     ),
     # refuses a system message, calls the assistant "model", trims
