@@ -91,7 +91,8 @@ class FakeBackend:
     - `scores`: choice -> log-probability (of each token, or a list of them) for `select`, or a callable from the
       `ScoreRequest` to such a mapping; choices it does not name get deterministic values between -6 and -3.
     - `failures`: number of a generate request (from 0) -> the error it raises, or `(m, error)`: after m characters.
-    - `seed`: of random answers. `delay`, `piece_delay`: seconds before the first piece and before each later one.
+    - `seed`: of random answers. `delay` (or a callable from the request to it), `piece_delay`: seconds before the first
+      piece and before each later one.
     - `token_len`: characters a token; the id of a one-character token is its code point. `piece_len`: tokens a piece.
 
     Records `requests`, `score_requests`, `aborted` (closed or cancelled before the end), `in_flight`, `max_in_flight`.
@@ -107,7 +108,7 @@ class FakeBackend:
         scores: Scores | Callable[[ScoreRequest], Scores] | None = None,
         failures: Mapping[int, RamifyError | tuple[int, RamifyError]] | None = None,
         seed: int = 0,
-        delay: float = 0.0,
+        delay: float | Callable[[Request | ScoreRequest], float] = 0.0,
         piece_delay: float = 0.0,
         token_len: int = 1,
         piece_len: int = 4,
@@ -157,7 +158,7 @@ class FakeBackend:
         number, usage = self._open(request)
         ended = aborted = False
         try:
-            pace = _Pace(self, self._delay, self._piece_delay, request.hints.timeout)
+            pace = self._pace(request)
             limit, error = self._failure(number)
             samples = self._answer(request, number) if limit > 0 else []
             chunks = self._chunks(request, samples, usage)
@@ -187,7 +188,7 @@ class FakeBackend:
         _, usage = self._open(request)
         aborted = False
         try:
-            await _Pace(self, self._delay, self._piece_delay, request.hints.timeout).wait("")
+            await self._pace(request).wait("")
             named = self._scores(request) if callable(self._scores) else self._scores or {}
             return [self._score(request, choice, named, usage) for choice in request.choices]
         except asyncio.CancelledError:
@@ -254,6 +255,10 @@ class FakeBackend:
             else:
                 text += piece.text
         return (*ids, *map(token_id, tokenise(text, self._token_len)))
+
+    def _pace(self, request: Request | ScoreRequest) -> _Pace:
+        delay = self._delay(request) if callable(self._delay) else self._delay
+        return _Pace(self, delay, self._piece_delay, request.hints.timeout)
 
     def _failure(self, number: int) -> tuple[float, RamifyError | None]:
         """Return after how many characters the request fails, and the error; (inf, None) when it does not."""
