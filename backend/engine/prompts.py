@@ -20,12 +20,14 @@ _PIECES = (Text, Markup, Tokens)
 
 
 def is_batch(prompt: object) -> bool:
-    """True for a list of prompts; a list of token ids or of messages is one prompt."""
+    """True for a list of prompts; a list of token ids or of messages is one prompt, and so is a tuple of pieces."""
     if isinstance(prompt, (str, *_PIECES)):
+        return False
+    if isinstance(prompt, tuple) and all(isinstance(item, _PIECES) for item in prompt):
         return False
     if not isinstance(prompt, Sequence):
         raise ParameterError(f"a prompt is text, token ids, messages or pieces; got {type(prompt).__name__}")
-    return not (prompt and all(isinstance(item, (int, Mapping, *_PIECES)) for item in prompt))
+    return not (prompt and all(isinstance(item, (int, float, Mapping)) for item in prompt))
 
 
 def as_pieces(prompt: Any, tokenizer: Tokenizer) -> tuple[Piece, ...]:
@@ -35,7 +37,7 @@ def as_pieces(prompt: Any, tokenizer: Tokenizer) -> tuple[Piece, ...]:
             return (Text(prompt),)
         case Text() | Markup() | Tokens():
             return (prompt,)
-        case [*items] if items and all(isinstance(item, _PIECES) for item in items):
+        case (*items,) if isinstance(prompt, tuple) and items and all(isinstance(item, _PIECES) for item in items):
             return tuple(items)
         case [*items] if items and all(isinstance(item, int) and not isinstance(item, bool) for item in items):
             return (Tokens(tuple(items), ""),)
