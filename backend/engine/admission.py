@@ -51,7 +51,7 @@ class Verdict(Enum):
 
     ADDED = auto()
     NO_MEMORY = auto()  # a smaller one might still fit
-    NO_BUDGET = auto()  # nothing more in this step
+    NO_BUDGET = auto()  # not even one page of it fits this step
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,8 @@ class PrefillAdder:
         match = self.kv.tree_cache.match_prefix(req.token_array()[: req.num_to_compute], req.cache_salt)
         prefix_len = min(match.length, req.max_prefix_len)
         end = self._chunk_end(req, prefix_len)
+        if end <= prefix_len:
+            return Verdict.NO_BUDGET
         # Locking first: it turns evictable memory into protected memory, which the check must not count on.
         self.kv.tree_cache.lock(match.node)
         if not self._fits(req, match.length, end):
@@ -124,7 +126,7 @@ class PrefillAdder:
             req.cached_tokens = prefix_len
         self.expected += self.ratio * _tokens_to_come(req)
         self._extend(req, end, is_new=True)
-        return Verdict.ADDED if self.has_room else Verdict.NO_BUDGET
+        return Verdict.ADDED
 
     def _fits(self, req: Req, cached_len: int, end: int) -> bool:
         needed = self.kv.allocator.tokens_needed
@@ -137,13 +139,9 @@ class PrefillAdder:
         return later + self.expected <= room
 
     def _chunk_end(self, req: Req, prefix_len: int) -> int:
-        """Where this step's part of the prompt ends; a middle chunk ends at a page boundary where that is possible."""
-        end = req.num_to_compute
-        if end - prefix_len <= self.budget:
-            return end
+        """Where this step's part of the prompt ends: a middle chunk at a page boundary, so that the tree can own it."""
         end = prefix_len + self.budget
-        aligned = end - end % self.kv.allocator.page_size
-        return aligned if aligned > prefix_len else end
+        return req.num_to_compute if req.num_to_compute <= end else end - end % self.kv.allocator.page_size
 
     def _extend(self, req: Req, end: int, *, is_new: bool) -> None:
         req.extend_len = end - req.prefix_len

@@ -55,7 +55,7 @@ class KVManager:
     def adopt(self, req: Req) -> int:
         """Take over what other requests cached of `req`'s tokens since its last chunk; returns the tokens saved.
 
-        Its own slots for them are freed, which is safe only while no forward that reads them is in flight.
+        A middle chunk ends at a page boundary, so the tree has all that the request computed: nothing is in double.
         """
         before, old_node = req.prefix_len, req.last_node
         assert old_node is not None
@@ -64,9 +64,8 @@ class KVManager:
             return 0
         self.tree_cache.lock(match.node)
         self.tree_cache.unlock(old_node)
-        row = self.pool.req_to_token[req.row]
-        self.allocator.free(row[req.cache_protected_len : min(match.length, self._allocated(req))].copy())
-        row[: match.length] = match.slots
+        assert before <= req.cache_protected_len, "a middle chunk has KV of its own"
+        self.pool.req_to_token[req.row, : match.length] = match.slots
         req.last_node, req.cache_protected_len = match.node, match.length
         req.prefix_len = max(before, min(match.length, req.max_prefix_len))
         return req.prefix_len - before

@@ -267,16 +267,17 @@ class Scheduler:
         """Offer waiting requests, best first, looking past some that do not fit."""
         queue = self.waiting_queue
         passed: list[Waiting] = []
-        num_before = len(adder.extensions)
+        num_before, verdict = len(adder.extensions), Verdict.ADDED
         while adder.has_room and len(passed) < MAX_LOOK_PAST:
             entry = queue.pop()
             if entry is None:
                 break
             if queue.policy.uses_cache and queue.is_outranked(entry, self.kv.cached_len(entry.req)):
                 continue
-            if adder.add(entry.req) is Verdict.NO_MEMORY:
+            verdict = adder.add(entry.req)
+            if verdict is not Verdict.ADDED:
                 passed.append(entry)
-                if entry.num_overtaken >= PATIENCE:
+                if verdict is Verdict.NO_BUDGET or entry.num_overtaken >= PATIENCE:
                     break
                 continue
             queue.admit(entry, entry.req.extend_len)
@@ -287,7 +288,7 @@ class Scheduler:
                 waiting.num_overtaken += 1
         for waiting in passed:
             queue.put_back(waiting)
-        is_stuck = bool(passed) and len(adder.extensions) == num_before
+        is_stuck = verdict is Verdict.NO_MEMORY and len(adder.extensions) == num_before
         self._blocked_at = (self.lifecycle.num_releases, self.lifecycle.counters.steps) if is_stuck else None
 
     def _announce(self, extension: Extension) -> None:

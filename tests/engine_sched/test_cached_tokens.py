@@ -108,6 +108,26 @@ def test_a_conversation_reuses_its_generated_tokens(make_harness) -> None:
     assert second.cached_tokens == 10 + 6 - 1  # the last sampled token has no KV yet
 
 
+@pytest.mark.parametrize("page_size", [1, 4])
+def test_a_chunked_prompt_takes_over_what_others_cached_meanwhile(page_size: int, make_harness) -> None:
+    """The rest of the long prompt is what the other request generates while it is computed in small chunks."""
+    harness = make_harness(chunk=2, page_size=page_size)
+    first = harness.req(range(8), 24)
+    harness.submit(first)
+    while len(first.output_ids) < 20:
+        harness.step()
+    expected = harness.oracle_output(list(range(8)), 24)
+    long = harness.req([*range(8), *expected, *range(100, 120)], 2)
+    harness.submit(long)
+    while not first.is_done:
+        harness.step()
+    computed = long.prefix_len
+    assert harness.scheduler.chunked_req is long and computed < 28
+    harness.run()
+    assert long.cached_tokens == 8 + (8 + 23) // page_size * page_size - computed
+    check_counts(harness, [first, long])
+
+
 @pytest.mark.parametrize("page_size", [4, 16])
 def test_pages_cost_at_most_their_rounding(page_size: int, make_harness) -> None:
     rng = random.Random(3)

@@ -175,14 +175,28 @@ def test_victims_are_low_priority_then_short_outputs(make_harness) -> None:
     harness.expect_oracle([old, low])
 
 
-def test_a_chunked_request_gives_way_when_decoding_needs_memory(make_harness) -> None:
-    harness = make_harness(max_total_tokens=60, chunk=4)
+@pytest.mark.parametrize("total", [60, 61, 62, 63])
+def test_a_chunked_request_gives_way_when_decoding_needs_memory(total: int, make_harness) -> None:
+    harness = make_harness(max_total_tokens=total, chunk=4)
     harness.scheduler.new_token_ratio.value = 0.0
     first, long = harness.req([1, 2], 40), harness.req(range(100, 150), 3)
     harness.submit(first, long)
     harness.run()
     assert long.num_retractions > 0
     harness.expect_oracle([first, long])
+
+
+@pytest.mark.parametrize("prompt_len", [12, 13, 14, 15])
+def test_a_prompt_leaves_room_for_the_rows_that_decode_beside_it(prompt_len: int, make_harness) -> None:
+    harness = make_harness(max_total_tokens=30)
+    harness.scheduler.new_token_ratio.value = 0.0
+    running = [harness.req([number] * 5, 3) for number in range(3)]
+    harness.submit(*running)
+    harness.step()
+    prompt = harness.req(range(100, 100 + prompt_len), 1)
+    harness.run(prompt)  # 15 tokens are free, and the three rows need one each in the same forward
+    assert prompt.num_retractions == 0
+    harness.expect_oracle([*running, prompt])
 
 
 def test_admission_is_more_careful_after_a_retraction(make_harness) -> None:
