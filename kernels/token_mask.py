@@ -31,6 +31,8 @@ def apply_token_mask(logits: Tensor, rows: Tensor, mask: Tensor) -> None:
             [0., -inf, 0.]])
     """
     num_tokens = logits.shape[1]
+    if not len(rows):
+        return
     if logits.device.type != "cpu":
         logits[rows] = logits[rows].masked_fill_(~_unpacked(mask, num_tokens), float("-inf"))
         return

@@ -172,12 +172,14 @@ def _with_modern_typed_dicts(annotation: Any) -> Any:
         import typing_extensions
 
         hints = typing_extensions.get_type_hints(annotation, include_extras=True)
-        fields = {
-            key: typing_extensions.Required[_with_modern_typed_dicts(_unwrapped(hint))]
-            if key in annotation.__required_keys__
-            else typing_extensions.NotRequired[_with_modern_typed_dicts(_unwrapped(hint))]
-            for key, hint in hints.items()
-        }
+        fields = {}
+        for key, hint in hints.items():
+            # under `from __future__ import annotations`, __required_keys__ does not see the marks
+            mark: Any = typing.get_origin(hint)
+            is_marked = mark in (typing.Required, typing.NotRequired)
+            value = _with_modern_typed_dicts(typing.get_args(hint)[0] if is_marked else hint)
+            required = mark is typing.Required if is_marked else key in annotation.__required_keys__
+            fields[key] = typing_extensions.Required[value] if required else typing_extensions.NotRequired[value]
         make: Any = typing_extensions.TypedDict  # called as a function, which its stub does not know
         return make(annotation.__name__, fields)
     arguments = typing.get_args(annotation)
@@ -189,11 +191,6 @@ def _with_modern_typed_dicts(annotation: Any) -> Any:
     if isinstance(annotation, types.UnionType):
         return typing.Union[replaced]  # noqa: UP007  # built from a tuple
     return annotation.copy_with(replaced) if hasattr(annotation, "copy_with") else annotation.__origin__[replaced]
-
-
-def _unwrapped(hint: Any) -> Any:
-    marked = typing.get_origin(hint) in (typing.Required, typing.NotRequired)
-    return typing.get_args(hint)[0] if marked else hint
 
 
 @functools.cache

@@ -41,24 +41,26 @@ def parse_schema(text: str, *, refused: frozenset[str], formats: frozenset[str])
     if not isinstance(schema, (dict, bool)):
         raise ConstraintError(f"a JSON schema is an object or a boolean, got {type(schema).__name__}")
     _check_depth(schema)
-    found = [
-        f"{keyword}{_value(node[keyword]) if keyword == 'format' else ''} at {path or '/'}"
-        for path, node in _schemas(schema, "")
-        for keyword in node
-        if (keyword in refused and node[keyword] is not False) or _is_unknown_format(keyword, node, formats)
-    ]
+    found = []
+    for path, node in list(_schemas(schema, "")):
+        if node.get("uniqueItems") is False:  # asks for nothing, and engines that lack the keyword stumble over it
+            del node["uniqueItems"]
+        if _has_unknown_format(node, formats):
+            found.append(f"format {node['format']!r} at {path or '/'}")
+        found += [f"{keyword} at {path or '/'}" for keyword in node if keyword in refused]
     if found:
         raise ConstraintError(f"the JSON schema uses keywords that are not enforced: {', '.join(found)}")
     return schema
 
 
-def _value(value: object) -> str:
-    return f" {value!r}"
-
-
-def _is_unknown_format(keyword: str, node: dict[str, Any], formats: frozenset[str]) -> bool:
+def _has_unknown_format(node: dict[str, Any], formats: frozenset[str]) -> bool:
     # a format says something about strings only; elsewhere (OpenAPI's int32) it is a remark
-    return keyword == "format" and node.get("type", "string") == "string" and node[keyword] not in formats
+    types = node.get("type", "string")
+    return (
+        "format" in node
+        and "string" in (types if isinstance(types, list) else [types])
+        and node["format"] not in formats
+    )
 
 
 def _check_depth(value: object) -> None:

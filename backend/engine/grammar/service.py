@@ -71,8 +71,8 @@ class GrammarService:
         self._vocabulary = vocabulary
         self._timeout = timeout
         names = sorted(set(itertools.chain(*AUTO.values()))) if plugin == "auto" else [plugin]
-        self._plugins = _load(names)
-        self._order = AUTO if plugin == "auto" else {kind: (plugin,) for kind in self._plugins[plugin].kinds}
+        self._plugins: dict[str, GrammarPlugin] = {name: registry.load("grammars", name) for name in names}
+        self._order = AUTO if plugin == "auto" else dict.fromkeys(self._plugins[plugin].kinds, (plugin,))
         self._compilers: dict[str, GrammarCompiler] = {}
         # Reentrant: an engine that nobody closed is closed by the garbage collector, in whatever thread that runs.
         self._making = threading.RLock()  # held while a compiler is made
@@ -223,13 +223,6 @@ class GrammarService:
         total = sum(grammar.num_bytes for grammar in self._cache.values())
         while len(self._cache) > 1 and (total > CACHE_BYTES or len(self._cache) > MAX_CACHED):
             total -= self._cache.pop(next(iter(self._cache))).num_bytes
-
-
-def _load(names: list[str]) -> dict[str, GrammarPlugin]:
-    plugins: dict[str, GrammarPlugin] = {}
-    for name in names:
-        plugins[name] = registry.load("grammars", name)
-    return plugins
 
 
 def _done(grammar: CompiledGrammar) -> Future[CompiledGrammar]:
