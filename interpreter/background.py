@@ -44,8 +44,18 @@ class LoopThread:
         self.loop.run_forever()
 
     def _stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(timeout=1.0)
+        if self._thread.is_alive():  # not in a process that was forked off
+            asyncio.run_coroutine_threadsafe(self._end_tasks(), self.loop)
+            self._thread.join(timeout=2.0)
+
+    async def _end_tasks(self) -> None:
+        """Cancel what still runs, so that requests are closed properly, and stop the loop."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+        self.loop.stop()
 
 
 async def _outcome(coroutine: Coroutine[Any, Any, T]) -> Callable[[], T]:

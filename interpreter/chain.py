@@ -67,6 +67,7 @@ class Chain:
         self._conversation = Conversation(run.chat)
         self._pending: deque[Node | Snapshot] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._is_woken = False  # a call of `start` is on its way to the loop
         self._error: BaseException | None = None
         self._scopes: dict[str, int] = {}
         self._emitted = 0
@@ -117,7 +118,9 @@ class Chain:
 
     def wake(self) -> None:
         """Let the loop execute what is pending."""
-        self.run.submit(self.start)
+        if self._pending and not self._is_woken:
+            self._is_woken = True
+            self.run.submit(self.start)
 
     def _request(self, reference: Reference) -> Future[Variable]:
         slot = self.slots[reference.name]
@@ -161,6 +164,7 @@ class Chain:
 
     def start(self) -> None:
         """Execute what is pending, unless that is going on already."""
+        self._is_woken = False  # before looking: what is appended from here on wakes the loop again
         error = self._error or self.run.error
         if error is not None:
             self.fail(error)

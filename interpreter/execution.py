@@ -53,7 +53,8 @@ class Execution:
             error = caught
             raise
         finally:
-            background().call(self.run.stop(error))
+            if not self.run.ended:
+                background().call(self.run.stop(error))
 
     async def complete(self) -> Result:
         """Run the body and wait for everything it started; called on the run's loop."""

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from ..backend.api import Backend
 from ..lang.errors import ParameterError, ProgramError, did_you_mean
-from ..lang.expressions import CallExpression
+from ..lang.expressions import CallExpression, check_parameters
 from ..lang.graph import RequestGraph
 from ..lang.location import at, caller_location
-from ..lang.sampling import PARAMETERS, Sampling
+from ..lang.sampling import PARAMETERS
 from .background import background
 from .default_backend import resolve_backend
 from .execution import Execution
@@ -51,10 +51,10 @@ class Program:
         bound: Mapping[str, Any] | None = None,
     ) -> None:
         self.body = body
-        self.parameters = dict(parameters or {})
+        self.parameters = {name: value for name, value in (parameters or {}).items() if value is not None}
         self.bound = dict(bound or {})
         self._is_method = False
-        Sampling.of(**self.parameters)
+        check_parameters(self.parameters)
         functools.update_wrapper(self, body)
         self.__signature__ = _signature(body)
 
@@ -72,9 +72,7 @@ class Program:
         `GenError` when a gen or select failed, and whatever the body raises.
         """
         call = self._call(args, kwargs)
-        if background().is_current:
-            name = getattr(self, "__name__", "program")
-            raise ProgramError(f"{name}.run() would block the event loop it needs; write await {name}.arun(...)")
+        self._check_may_block("run", "await arun")
         found = resolve_backend(backend)
         if self.is_async or timeout is not None:
             return background().call(self._complete(call, found, timeout))
@@ -88,6 +86,7 @@ class Program:
 
     def stream(self, *args: Any, backend: Backend | None = None, timeout: float | None = None, **kwargs: Any) -> Stream:
         """Start to run and return at once; the stream yields text as it is generated."""
+        self._check_may_block("stream", "astream")
         call, found = self._call(args, kwargs), resolve_backend(backend)
         return Stream(self._execution(call, found, _checked(timeout), background().loop))
 
@@ -214,6 +213,10 @@ class Program:
 
     def _row_runner(self, backend: Backend, timeout: float | None) -> Callable[[dict[str, Any]], Any]:
         return lambda row: self._complete(self._call((), row), backend, timeout)
+
+    def _check_may_block(self, method: str, instead: str) -> None:
+        if background().is_current:
+            raise ProgramError(f"{self._label}.{method}() would block the event loop it needs; use {instead}(...)")
 
     def _check_row(self, row: Mapping[str, Any]) -> None:
         self._call((), row)

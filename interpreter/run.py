@@ -120,6 +120,8 @@ class Run:
         if error is not None:
             self._cancel(error if isinstance(error, RamifyError) else AbortError("the run was ended by an exception"))
         self.ended = True
+        for child in tuple(self._children):
+            child.cancel(AbortError("the program that started this run has ended"))
         if self._parent is not None:
             self._parent._children.discard(self)
         self.events.close(error)

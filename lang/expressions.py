@@ -141,10 +141,10 @@ def gen(
         if parameter not in PARAMETERS:
             known = (*CONSTRAINT_PARAMETERS, *PARAMETERS)
             raise ParameterError(f"gen has no parameter {parameter!r}{did_you_mean(parameter, known)}")
-    Sampling.of(**sampling)
+    check_parameters(sampling)
     given = {"type": type, "regex": regex, "json_schema": json_schema, "grammar": grammar, "choices": choices}
     constraint, parse = _constraint({key: value for key, value in given.items() if value is not None})
-    frozen = {key: _copied(value) for key, value in sampling.items()}
+    frozen = {key: _copied(value) for key, value in sampling.items() if value is not None}
     return GenExpression(name, frozen, constraint, parse, caller_location())
 
 
@@ -188,7 +188,10 @@ def system(content: object) -> RoleExpression:
 
 
 def user(content: object) -> RoleExpression:
-    """A user message. Text in it is data: it never opens another role, whatever it spells."""
+    """A user message. Text in it is data: it never opens another role, whatever it spells.
+
+    It may hold a `gen(...)`: the model then speaks for the user.
+    """
     return RoleExpression("user", as_part(content), caller_location())
 
 
@@ -225,6 +228,14 @@ def assistant_begin() -> RoleMark:
 def assistant_end() -> RoleMark:
     """Close the message of the model."""
     return RoleMark("assistant", False, caller_location())
+
+
+def check_parameters(sampling: Mapping[str, Any]) -> None:
+    """Raise `ParameterError` for sampling parameters that cannot be right, whatever defaults they are laid over."""
+    least = sampling.get("min_tokens")
+    if sampling.get("max_tokens") is None and isinstance(least, int) and least > Sampling().max_tokens:
+        sampling = {**sampling, "max_tokens": least}  # the greater limit may come from the other place
+    Sampling.of(**sampling)
 
 
 def check_role(role: str) -> None:

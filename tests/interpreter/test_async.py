@@ -94,6 +94,13 @@ def test_a_blocking_run_inside_an_async_program_is_refused_not_hung():
     with pytest.raises(ramify.ProgramError, match="arun"):
         program.run(backend=FakeBackend(), timeout=5)
 
+    @function
+    async def streaming(s):
+        inner.stream(backend=FakeBackend())
+
+    with pytest.raises(ramify.ProgramError, match="astream"):
+        streaming.run(backend=FakeBackend(), timeout=5)
+
 
 async def test_async_programs_inside_async_programs():
     @function

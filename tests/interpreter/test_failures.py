@@ -203,6 +203,15 @@ def test_a_state_of_a_cancelled_run_raises_its_end():
         kept[0]["a"]
 
 
+def test_a_stream_ends_with_the_program_that_started_it():
+    backend, streams = FakeBackend(delay=30), []
+    inner = function(lambda s: s.__iadd__("x").__iadd__(gen("a")))
+    function(lambda s: streams.append(inner.stream())).run(backend=backend)
+    with pytest.raises(ramify.AbortError, match="has ended"):
+        streams[0].result()
+    assert backend.in_flight == 0
+
+
 def test_stop_iteration_in_a_body_does_not_hang():
     with pytest.raises(RuntimeError, match="StopIteration"):
         function(lambda s: next(iter(()))).run(backend=FakeBackend(), timeout=5)

@@ -247,6 +247,23 @@ def test_sampling_defaults_are_laid_under_the_gens_own():
         program.with_sampling(temprature=1)
 
 
+def test_none_means_the_default_and_limits_are_checked_together():
+    @function
+    def program(s, **sampling):
+        s += "x" + gen("a", **sampling)
+
+    def sent(program, **sampling):
+        backend = FakeBackend()
+        program.run(**sampling, backend=backend)
+        return backend.requests[0].sampling
+
+    assert sent(program.with_sampling(temperature=0.5, top_p=None), temperature=None, stop=None).temperature == 0.5
+    assert sent(program.with_sampling(max_tokens=500), min_tokens=300).min_tokens == 300
+    assert sent(program.with_sampling(min_tokens=300), max_tokens=500).min_tokens == 300
+    with pytest.raises(ramify.ParameterError, match="min_tokens"):
+        sent(program, min_tokens=300)
+
+
 def test_bind_gives_defaults_and_changes_nothing():
     bound = capital.bind(country="Peru", hint="!")
     assert bound.run(backend=FakeBackend()).text().startswith("The capital of Peru! is")
