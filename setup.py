@@ -39,4 +39,5 @@ def extensions() -> list[Extension]:
     return [extension("generic", []), *(extension(name, flags) for name, flags in variants.items())]
 
 
-setup(ext_modules=extensions())
+# The root is a package, and a build copies all its modules but the one it knows to be the set-up script.
+setup(script_name="setup.py", ext_modules=extensions())

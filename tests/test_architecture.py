@@ -75,7 +75,7 @@ class Module:
 
     @property
     def in_library(self) -> bool:
-        return self.path.split("/")[0] in (*LIBRARY, "__init__.py")
+        return "/" not in self.path or self.path.split("/")[0] in LIBRARY
 
     @property
     def functions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -86,7 +86,7 @@ class Module:
 
 
 def read_tree() -> list[Module]:
-    paths = [ROOT / "__init__.py"]
+    paths = sorted(path for path in ROOT.glob("*.py") if path.name != "setup.py")
     for folder in (*LIBRARY, *OUTSIDE):
         paths += sorted((ROOT / folder).rglob("*.py"))
     return [Module(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")) for path in paths]

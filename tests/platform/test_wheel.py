@@ -1,4 +1,4 @@
-"""The wheel is complete, small, and works where only its dependencies are installed."""
+"""The wheel is complete, small, and works where only its dependencies are installed, even without a compiler."""
 
 from __future__ import annotations
 
@@ -41,6 +41,11 @@ def run(installed: Path, cwd: Path, *arguments: str | Path) -> str:
     ).stdout
 
 
+def test_the_sources_of_the_kernels_travel_with_it(names: set[str], sources: Path) -> None:
+    kernels = {path.name for path in (sources / "kernels" / "csrc").iterdir()}
+    assert kernels and {f"ramify/kernels/csrc/{name}" for name in kernels} <= names
+
+
 def test_is_small(wheel: Path) -> None:
     assert wheel.stat().st_size <= MAX_WHEEL_BYTES
 
@@ -48,7 +53,8 @@ def test_is_small(wheel: Path) -> None:
 def test_holds_every_module_and_nothing_else(names: set[str], sources: Path) -> None:
     folders = ("lang", "interpreter", "backend", "kernels")
     modules = {path.relative_to(sources).as_posix() for folder in folders for path in (sources / folder).rglob("*.py")}
-    expected = {"ramify/__init__.py", *(f"ramify/{module}" for module in modules)}
+    modules |= {path.name for path in sources.glob("*.py") if path.name != "setup.py"}
+    expected = {f"ramify/{module}" for module in modules}
     assert {name for name in names if name.endswith(".py")} == expected
 
 
