@@ -39,7 +39,7 @@ class Program:
     >>> import ramify
     >>> @ramify.function
     ... def capital(s, country):
-    ...     s += "The capital of " + country + " is" + ramify.gen("city", max_tokens=4)
+    ...     s += "The capital of " + country + " is" + ramify.gen("city", max_tokens=8)
     >>> capital.run("France", backend=ramify.FakeBackend([" Paris"]))["city"]
     ' Paris'
     """
