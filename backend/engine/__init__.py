@@ -1,1 +1,1 @@
-"""TODO one line."""
+"""The local engine: scheduler, prefix cache, memory, sampler, grammars and models."""
