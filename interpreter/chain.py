@@ -330,6 +330,6 @@ def _gen_error(node: Node, op: Gen | Select, error: Exception, answers: list[Ans
     what = "gen" if isinstance(op, Gen) else "select"
     name = f" {op.name!r}" if op.name is not None else ""
     partial_text = getattr(error, "partial", "") or (answers[0].text if answers else "")
-    shown = f"; text so far: {partial_text!r}" if partial_text else ""
+    shown = f"; text so far: {partial_text!r}" if partial_text and partial_text not in str(error) else ""
     message = f"{what}{name}{at(node.location)} failed: {type(error).__name__}: {error}{shown}"
     return GenError(message, node=op.name, location=node.location, partial=partial_text)

@@ -7,6 +7,7 @@ the recorder; they know nothing of states or backends.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -263,7 +264,7 @@ def _constraint(given: Mapping[str, Any]) -> tuple[Constraint | None, Callable[[
     for name, value in given.items():
         match name, value:
             case "regex", str():
-                return Regex(value), None
+                return Regex(_checked_pattern(value)), None
             case "choices", _:
                 if isinstance(value, str):
                     raise ParameterError(f"choices must be a list of strings, got the string {value!r}")
@@ -282,6 +283,14 @@ def _constraint(given: Mapping[str, Any]) -> tuple[Constraint | None, Callable[[
             case _:
                 raise ParameterError(f"{name}= has a value of type {type(value).__name__}, which it does not take")
     return None, None
+
+
+def _checked_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ConstraintError(f"regex {pattern!r} is not a valid pattern: {error}") from error
+    return pattern
 
 
 def _schema_text(schema: dict[str, Any] | str) -> str:

@@ -54,6 +54,7 @@ def test_constraints(parameters, constraint):
         ({"choices": "ab"}, "list of strings, got the string 'ab'"),
         ({"choices": []}, "empty"),
         ({"regex": 3}, "type int"),
+        ({"regex": "(a"}, "not a valid pattern: missing"),
         ({"json_schema": "{"}, "not a JSON document"),
         ({"json_schema": {"a": object()}}, "not a JSON document"),
         ({"n": 0}, "n must be between 1"),
