@@ -79,7 +79,7 @@ class Worker(Protocol):
         ...
 
     def close_row(self, row: int) -> None:
-        """The row was freed."""
+        """The row was freed; also called when `open_row` raised for it."""
         ...
 
     def forward(self, batch: ScheduleBatch) -> BatchResult:

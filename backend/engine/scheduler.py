@@ -162,7 +162,8 @@ class Scheduler:
 
     def get_new_batch_prefill(self, reserved: int) -> list[Extension]:
         """Choose what to prefill: the chunked request's next chunk, then whoever waits, within budget and memory."""
-        if self.chunked_req is None and (not self.waiting_queue or self._is_blocked()):
+        may_admit = len(self.waiting_queue) > 0 and self.kv.pool.num_free > 0 and not self._is_blocked()
+        if self.chunked_req is None and not may_admit:
             return []
         running, config = self.running_batch, self.config
         budget = config.chunked_prefill_size - (len(running) if config.mixed else 0)
