@@ -163,12 +163,12 @@ def test_a_timeout_aborts_what_was_started(read):
 def test_a_timeout_ends_a_run_whose_body_does_not_read():
     @function
     def program(s):
-        time.sleep(0.6)
+        time.sleep(3)
 
     start = time.monotonic()
     with pytest.raises(ramify.DeadlineError):
         program.run(backend=FakeBackend(), timeout=0.1)
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 2
 
 
 def test_the_remaining_time_is_passed_on_and_the_backends_deadline_is_the_runs():
