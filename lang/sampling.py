@@ -132,7 +132,8 @@ def _check_number(name: str, value: object, low: float, high: float) -> None:
         want = "an integer" if name in _INTEGERS else "a number"
         raise ParameterError(f"{name} must be {want}, got {value!r}")
     if not low <= value <= high:
-        raise ParameterError(f"{name} must be between {low:g} and {high:g}, got {value!r}")
+        limits = f"at least {low:g}" if high >= 2**31 and value < low else f"between {low:g} and {high:g}"
+        raise ParameterError(f"{name} must be {limits}, got {value!r}")
 
 
 def _check_stops(name: str, stops: object) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 
 
 @dataclass(slots=True)
@@ -22,7 +23,10 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """One moment of the engine. Token counts are sums over sequences; sizes of memory are in tokens."""
+    """One moment of the engine; read as attributes or as a mapping (`stats["running"]`, `dict(stats)`).
+
+    Token counts are sums over sequences; sizes of memory are in tokens.
+    """
 
     requests: int
     prompt_tokens: int
@@ -44,3 +48,16 @@ class EngineStats:
     def cache_hit_rate(self) -> float:
         """Share of the prompt tokens that came from the cache, 0 before the first prompt."""
         return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of the counts."""
+        return tuple(item.name for item in fields(self))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __getitem__(self, key: str) -> int:
+        if key not in self.keys():
+            raise KeyError(f"the engine counts no {key!r}; there are {', '.join(self.keys())}")
+        count: int = getattr(self, key)
+        return count
