@@ -23,10 +23,12 @@ typedef struct {
     float *query;      /* (queries, padded), scaled */
     float *packed;     /* the same in blocks of at most MAX_ROWS rows, (padded, rows) each */
     float *output;     /* (queries, padded): sums weighted so far */
+    float *max;        /* (queries,) largest score so far */
+    float *sum;        /* (queries, LANES): sums of weights so far, by lane */
     float *key_tile;   /* (padded, TILE) */
-    float *value_tile; /* (TILE, padded) */
-    float *row;        /* (padded,) */
-    float *max, *sum;  /* (queries,) */
+    float *zero;       /* (padded,): the row of positions that do not exist */
+    float *tails;      /* (TILE, PANEL): the last columns of the tile's values where head_dim is no multiple of PANEL */
+    const char *value_rows[TILE];
     int64_t *position; /* (queries,) */
     int64_t *first;    /* (items of a group + 1,) first query row of each item */
 } Scratch;
@@ -45,56 +47,79 @@ INLINE void copy_row(float *target, const void *source, int64_t count, int64_t p
 }
 
 /* Transpose LANES rows of LANES floats held in `r`: log2(LANES) rounds of exchanging blocks. */
+#define EXCHANGE(step) \
+    UNROLL for (int i = 0; i < LANES; i++) { \
+        if (i & (step)) continue; \
+        vfloat a = r[i], b = r[i + (step)]; \
+        vint upper = (LANE_INDEX & (step)) != 0; \
+        r[i] = __builtin_shuffle(a, b, LANE_INDEX + (upper & (LANES - (step)))); \
+        r[i + (step)] = __builtin_shuffle(a, b, LANE_INDEX + (step) + (upper & (LANES - (step)))); \
+    }
+
 INLINE void transpose_lanes(vfloat r[LANES]) {
-    UNROLL for (int step = 1; step < LANES; step *= 2) {
-        vint low, high;
-        UNROLL for (int i = 0; i < LANES; i++) {
-            low[i] = i & step ? LANES + i - step : i;
-            high[i] = i & step ? LANES + i : i + step;
-        }
-        UNROLL for (int i = 0; i < LANES; i++) {
-            if (i & step) continue;
-            vfloat a = r[i], b = r[i + step];
-            r[i] = __builtin_shuffle(a, b, low);
-            r[i + step] = __builtin_shuffle(a, b, high);
-        }
-    }
+    EXCHANGE(1)
+    EXCHANGE(2)
+#if LANES >= 8
+    EXCHANGE(4)
+#endif
+#if LANES >= 16
+    EXCHANGE(8)
+#endif
 }
 
-/* Keys of LANES positions to columns [column, column + LANES) of the transposed tile; missing ones are zero. */
-INLINE void load_keys(
-    const Attention *a, Scratch *s, const int32_t *slots, int64_t valid, int64_t head, int column, const int half
+/* Where the tile's keys (or values) lie; positions beyond the sequence get the zero row. */
+INLINE void find_rows(
+    const Attention *a, const Scratch *s, const void *cache, const Item *item, int64_t tile, int64_t head,
+    const char *rows[TILE], const int half
 ) {
-    int64_t stride = a->kv_heads * a->head_dim;
-    for (int64_t d = 0; d < a->head_dim; d += LANES) {
-        vfloat r[LANES];
-        int64_t left = a->head_dim - d;
-        UNROLL for (int j = 0; j < LANES; j++) {
-            r[j] = splat(0.0f);
-            if (j >= valid) continue;
-            const char *source = element(a->keys, slots[j] * stride + head * a->head_dim + d, half);
-            if (left >= LANES) r[j] = half ? widen((const bfloat16 *)source) : load((const float *)source);
-            else {
-                copy_row(s->row, source, left, LANES, half);
-                r[j] = load(s->row);
-            }
-        }
-        transpose_lanes(r);
-        UNROLL for (int i = 0; i < LANES; i++) store(s->key_tile + (d + i) * TILE + column, r[i]);
-    }
-}
-
-INLINE void load_tile(const Attention *a, Scratch *s, const Item *item, int64_t tile, int64_t head, const int half) {
     const int32_t *slots = item->slots + tile * TILE;
     int64_t valid = item->seq_len - tile * TILE, stride = a->kv_heads * a->head_dim;
-    for (int column = 0; column < TILE; column += LANES)
-        load_keys(a, s, slots + column, valid - column, head, column, half);
-    for (int j = 0; j < TILE; j++) {
-        float *target = s->value_tile + j * s->padded;
-        if (j < valid)
-            copy_row(target, element(a->values, slots[j] * stride + head * a->head_dim, half), a->head_dim, s->padded, half);
-        else memset(target, 0, (size_t)s->padded * sizeof(float));
+    for (int j = 0; j < TILE; j++)
+        rows[j] = j < valid ? element(cache, slots[j] * stride + head * a->head_dim, half) : (const char *)s->zero;
+}
+
+/* Slots are scattered, so the hardware cannot guess them: ask for the next tile's rows while this one is computed.
+ * Heads of a slot are neighbours and heads of a group run one after the other, so the first asks for all of them. */
+INLINE void prefetch_tile(const Attention *a, const Item *item, int64_t tile, int64_t head, const int half) {
+    const int32_t *slots = item->slots + tile * TILE;
+    int64_t valid = item->seq_len - tile * TILE, stride = a->kv_heads * a->head_dim;
+    int64_t bytes = (head ? a->head_dim : stride) * (half ? 2 : 4);
+    for (int64_t j = 0; j < TILE && j < valid; j++) {
+        int64_t index = slots[j] * stride + head * a->head_dim;
+        const char *key = element(a->keys, index, half), *value = element(a->values, index, half);
+        for (int64_t line = 0; line < bytes; line += 64) {
+            __builtin_prefetch(key + line, 0, 2);
+            __builtin_prefetch(value + line, 0, 2);
+        }
     }
+}
+
+/* Transpose the tile's keys into `key_tile` and note where its values are. */
+INLINE void load_tile(const Attention *a, Scratch *s, const Item *item, int64_t tile, int64_t head, const int half) {
+    const char *rows[TILE];
+    int64_t size = half ? 2 : 4, whole = a->head_dim / LANES * LANES;
+    find_rows(a, s, a->keys, item, tile, head, rows, half);
+    find_rows(a, s, a->values, item, tile, head, s->value_rows, half);
+    for (int column = 0; column < TILE; column += LANES) {
+        for (int64_t d = 0; d < whole; d += LANES) {
+            vfloat r[LANES];
+            UNROLL for (int j = 0; j < LANES; j++) {
+                const char *source = rows[column + j] + d * size;
+                r[j] = half ? widen((const bfloat16 *)source) : load((const float *)source);
+            }
+            transpose_lanes(r);
+            UNROLL for (int i = 0; i < LANES; i++) store(s->key_tile + (d + i) * TILE + column, r[i]);
+        }
+        for (int64_t d = whole; d < a->head_dim; d++)
+            for (int j = 0; j < LANES; j++) {
+                const char *source = rows[column + j] + d * size;
+                s->key_tile[d * TILE + column + j] = half ? widen1(*(const bfloat16 *)source) : *(const float *)source;
+            }
+    }
+    int64_t tail = a->head_dim / PANEL * PANEL;
+    if (tail < a->head_dim)
+        for (int j = 0; j < TILE; j++)
+            copy_row(s->tails + j * PANEL, s->value_rows[j] + tail * size, a->head_dim - tail, PANEL, half);
 }
 
 INLINE vfloat cap(vfloat x, float softcap) {
@@ -114,14 +139,10 @@ INLINE vfloat hide(vfloat scores, int64_t start, int64_t position, int64_t windo
     return select_lanes((lane <= high) & (lane >= low), scores, splat(-INFINITY));
 }
 
-/* One block of query rows [begin, begin + rows) against the loaded tile. */
-INLINE void block_tile(const int rows, const Attention *a, Scratch *s, int64_t begin, int64_t tile) {
-    Tile scores;
-    float weights[TILE * MAX_ROWS];
-    int64_t start = tile * TILE;
-    UNROLL for (int i = 0; i < rows; i++) scores[i][0] = scores[i][1] = splat(0.0f);
-    multiply_add(rows, a->head_dim, s->packed + begin * s->padded, s->key_tile, TILE, scores);
-    for (int i = 0; i < rows; i++) {
+/* Scores of the block's rows to weights[i][j] = exp(score - largest so far); returns what to scale earlier sums by. */
+INLINE vfloat weigh(const int rows, const Attention *a, Scratch *s, int64_t begin, int64_t start, Tile scores, float *weights) {
+    vfloat before = splat(0.0f), after = splat(0.0f);
+    UNROLL for (int i = 0; i < rows; i++) {
         int64_t position = s->position[begin + i];
         vfloat x = scores[i][0], y = scores[i][1];
         if (a->softcap != 0.0f) x = cap(x, a->softcap), y = cap(y, a->softcap);
@@ -129,35 +150,73 @@ INLINE void block_tile(const int rows, const Attention *a, Scratch *s, int64_t b
             x = hide(x, start, position, a->window);
             y = hide(y, start + LANES, position, a->window);
         }
-        float before = s->max[begin + i], largest = max_lanes(select_lanes(x > y, x, y));
-        float after = largest > before ? largest : before;
-        x = exp_lanes(x - after);
-        y = exp_lanes(y - after);
-        float lanes[TILE];
-        store(lanes, x);
-        store(lanes + LANES, y);
-        UNROLL for (int j = 0; j < TILE; j++) weights[j * rows + i] = lanes[j];
-        float decay = exp_lanes(splat(before - after))[0];
-        s->max[begin + i] = after;
-        s->sum[begin + i] = s->sum[begin + i] * decay + sum_lanes(x + y);
-        if (decay != 1.0f) {
-            float *output = s->output + (begin + i) * s->padded;
-            for (int64_t d = 0; d < s->padded; d += LANES) store(output + d, load(output + d) * decay);
+        float known = s->max[begin + i], largest = max_lanes(larger(x, y));
+        largest = largest > known ? largest : known;
+        before[i] = known, after[i] = largest;
+        s->max[begin + i] = largest;
+        scores[i][0] = x, scores[i][1] = y;
+    }
+    vfloat decay = exp_lanes(before - after);
+    UNROLL for (int i = 0; i < rows; i++) {
+        vfloat x = exp_lanes(scores[i][0] - after[i]), y = exp_lanes(scores[i][1] - after[i]);
+        float *sum = s->sum + (begin + i) * LANES;
+        store(weights + i * TILE, x);
+        store(weights + i * TILE + LANES, y);
+        store(sum, load(sum) * decay[i] + (x + y));
+    }
+    return decay;
+}
+
+/* output[:, d : d + PANEL] = output * decay + weights x values of the tile, in the order of its keys. */
+INLINE void add_values(
+    const int rows, const Attention *a, Scratch *s, int64_t begin, int64_t d, const float *weights, const float *decay,
+    const int half
+) {
+    Tile acc;
+    int64_t size = half ? 2 : 4;
+    UNROLL for (int i = 0; i < rows; i++) {
+        const float *output = s->output + (begin + i) * s->padded + d;
+        acc[i][0] = load(output) * decay[i];
+        acc[i][1] = load(output + LANES) * decay[i];
+    }
+    if (d + PANEL <= a->head_dim) {
+        for (int j = 0; j < TILE; j++) {
+            const char *row = s->value_rows[j] + d * size;
+            vfloat first = half ? widen((const bfloat16 *)row) : load((const float *)row);
+            vfloat second = half ? widen((const bfloat16 *)row + LANES) : load((const float *)row + LANES);
+            UNROLL for (int i = 0; i < rows; i++) {
+                vfloat x = splat(weights[i * TILE + j]);
+                acc[i][0] += x * first;
+                acc[i][1] += x * second;
+            }
+        }
+    } else {
+        for (int j = 0; j < TILE; j++) {
+            vfloat first = load(s->tails + j * PANEL), second = load(s->tails + j * PANEL + LANES);
+            UNROLL for (int i = 0; i < rows; i++) {
+                vfloat x = splat(weights[i * TILE + j]);
+                acc[i][0] += x * first;
+                acc[i][1] += x * second;
+            }
         }
     }
+    UNROLL for (int i = 0; i < rows; i++) {
+        float *output = s->output + (begin + i) * s->padded + d;
+        store(output, acc[i][0]);
+        store(output + LANES, acc[i][1]);
+    }
+}
+
+/* One block of query rows [begin, begin + rows) against the loaded tile. */
+INLINE void block_tile(const int rows, const Attention *a, Scratch *s, int64_t begin, int64_t tile) {
+    Tile scores;
+    float weights[TILE * MAX_ROWS], decay[LANES];
+    UNROLL for (int i = 0; i < rows; i++) scores[i][0] = scores[i][1] = splat(0.0f);
+    multiply_add(rows, a->head_dim, s->packed + begin * s->padded, s->key_tile, TILE, scores);
+    store(decay, weigh(rows, a, s, begin, tile * TILE, scores, weights));
     for (int64_t d = 0; d < s->padded; d += PANEL) {
-        Tile acc;
-        UNROLL for (int i = 0; i < rows; i++) {
-            const float *output = s->output + (begin + i) * s->padded + d;
-            acc[i][0] = load(output);
-            acc[i][1] = load(output + LANES);
-        }
-        multiply_add(rows, TILE, weights, s->value_tile + d, s->padded, acc);
-        UNROLL for (int i = 0; i < rows; i++) {
-            float *output = s->output + (begin + i) * s->padded + d;
-            store(output, acc[i][0]);
-            store(output + LANES, acc[i][1]);
-        }
+        if (a->bfloat16) add_values(rows, a, s, begin, d, weights, decay, 1);
+        else add_values(rows, a, s, begin, d, weights, decay, 0);
     }
 }
 
@@ -168,6 +227,11 @@ static void run_block(const Attention *a, Scratch *s, int64_t begin, int64_t row
 static void load_tile_of(const Attention *a, Scratch *s, const Item *item, int64_t tile, int64_t head) {
     if (a->bfloat16) load_tile(a, s, item, tile, head, 1);
     else load_tile(a, s, item, tile, head, 0);
+}
+
+static void prefetch_tile_of(const Attention *a, const Item *item, int64_t tile, int64_t head) {
+    if (a->bfloat16) prefetch_tile(a, item, tile, head, 1);
+    else prefetch_tile(a, item, tile, head, 0);
 }
 
 /* True when no row of the block sees a key of the tile. */
@@ -192,6 +256,7 @@ static void run_tiles(
     }
     for (int64_t tile = from; tile < to; tile++) {
         if (sees_nothing(a, s, begin, end, tile)) continue;
+        if (tile + 1 < to) prefetch_tile_of(a, item, tile + 1, head);
         load_tile_of(a, s, item, tile, head);
         for (int64_t b = 0; b < blocks; b++) {
             int64_t first = begin + b * (end - begin) / blocks, last = begin + (b + 1) * (end - begin) / blocks;
@@ -234,11 +299,11 @@ static void start_group(const Attention *a, Scratch *s, const Item *items, int64
                 for (int64_t d = 0; d < a->head_dim; d++) query[d] *= a->scale;
                 s->position[q] = items[i].position + t;
                 s->max[q] = MIN_SCORE;
-                s->sum[q] = 0.0f;
             }
     }
     s->first[count] = q;
     memset(s->output, 0, (size_t)(q * s->padded) * sizeof(float));
+    memset(s->sum, 0, (size_t)(q * LANES) * sizeof(float));
 }
 
 static void finish_group(const Attention *a, const Scratch *s, const Item *items, int64_t count, int64_t head) {
@@ -248,7 +313,7 @@ static void finish_group(const Attention *a, const Scratch *s, const Item *items
             for (int64_t g = 0; g < group; g++, q++) {
                 int64_t index = ((items[i].token + t) * a->heads + head * group + g) * a->head_dim;
                 const float *output = s->output + q * s->padded;
-                float inverse = 1.0f / s->sum[q];
+                float inverse = 1.0f / sum_lanes(load(s->sum + q * LANES));
                 for (int64_t d = 0; d < a->head_dim; d++) {
                     if (a->bfloat16) ((bfloat16 *)a->output)[index + d] = narrow1(output[d] * inverse);
                     else ((float *)a->output)[index + d] = output[d] * inverse;
@@ -258,29 +323,30 @@ static void finish_group(const Attention *a, const Scratch *s, const Item *items
 
 static Scratch new_scratch(const Attention *a, int64_t queries) {
     int64_t padded = (a->head_dim + PANEL - 1) / PANEL * PANEL;
-    size_t floats = (size_t)(3 * queries * padded + 2 * TILE * padded + padded + 2 * queries);
-    char *memory = aligned_alloc(64, (floats * 4 + (size_t)(2 * queries + 1) * 8 + 63) / 64 * 64);
+    size_t floats = (size_t)((3 * queries + TILE + 1) * padded + queries * (LANES + 1) + TILE * PANEL);
+    char *memory = aligned_alloc(64, (floats * 4 + (size_t)(2 * queries + 1) * 8 + 127) / 64 * 64);
     float *f = (float *)memory;
     Scratch s = {.padded = padded, .queries = queries};
     s.query = f, f += queries * padded;
     s.packed = f, f += queries * padded;
     s.output = f, f += queries * padded;
     s.key_tile = f, f += TILE * padded;
-    s.value_tile = f, f += TILE * padded;
-    s.row = f, f += padded;
-    s.max = f, f += queries;
-    s.sum = f, f += queries;
+    s.tails = f, f += TILE * PANEL;
+    s.sum = f, f += queries * LANES;
+    s.zero = f, f += padded;
+    s.max = f;
+    memset(s.zero, 0, (size_t)padded * sizeof(float));
     s.position = (int64_t *)(memory + (floats * 4 + 7) / 8 * 8);
     s.first = s.position + queries;
     return s;
 }
 
-/* Item index of each group's begin, (groups + 1,): neighbours until a group has `limit` query rows. */
+/* Item index of each group's begin, (groups + 1,): neighbours that share a tile, up to `limit` query rows. */
 static int64_t cut_groups(const Attention *a, int64_t num_items, int64_t limit, int64_t *begins) {
     int64_t group = a->heads / a->kv_heads, groups = 0, queries = 0;
     for (int64_t i = 0; i < num_items; i++) {
         int64_t more = a->items[i].count * group;
-        if (i == 0 || queries + more > limit) begins[groups++] = i, queries = 0;
+        if (i == 0 || a->items[i].shared == 0 || queries + more > limit) begins[groups++] = i, queries = 0;
         queries += more;
     }
     begins[groups] = num_items;

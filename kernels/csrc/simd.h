@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef __AVX512BF16__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -24,7 +24,7 @@
 #define MAX_ROWS 6 /* 12 of 16 */
 #else
 #define LANES 4
-#define MAX_ROWS 6
+#define MAX_ROWS 4 /* a row's factors fit one vector: at most LANES */
 #endif
 #define PANEL (2 * LANES) /* columns of a packed weight panel, keys of an attention tile */
 
@@ -68,31 +68,44 @@ INLINE bfloat16 narrow1(float x) {
     return (bfloat16)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-INLINE float sum_lanes(vfloat v) {
-    float lanes[LANES];
-    memcpy(lanes, &v, sizeof v);
-    UNROLL for (int width = LANES / 2; width > 0; width /= 2) {
-        UNROLL for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
-    }
-    return lanes[0];
-}
+/* Lane i of FOLD(step) is lane i + step (mod LANES): folding by halves leaves the result in every lane. */
+#define LANE_INDEX ((vint)LANE_NUMBERS)
+#if LANES == 16
+#define LANE_NUMBERS {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+#elif LANES == 8
+#define LANE_NUMBERS {0, 1, 2, 3, 4, 5, 6, 7}
+#else
+#define LANE_NUMBERS {0, 1, 2, 3}
+#endif
+#define FOLD(v, step) __builtin_shuffle(v, (LANE_INDEX + (step)) & (LANES - 1))
 
-INLINE float max_lanes(vfloat v) {
-    float lanes[LANES];
-    memcpy(lanes, &v, sizeof v);
-    UNROLL for (int width = LANES / 2; width > 0; width /= 2) {
-        UNROLL for (int i = 0; i < width; i++) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
-    }
-    return lanes[0];
+INLINE float sum_lanes(vfloat v) {
+    UNROLL for (int step = LANES / 2; step > 0; step /= 2) v += FOLD(v, step);
+    return v[0];
 }
 
 INLINE vfloat select_lanes(vint mask, vfloat yes, vfloat no) { return (vfloat)((mask & (vint)yes) | (~mask & (vint)no)); }
+
+INLINE vfloat larger(vfloat a, vfloat b) {
+#if defined(__AVX512F__)
+    return (vfloat)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (vfloat)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return select_lanes(a > b, a, b);
+#endif
+}
+
+INLINE float max_lanes(vfloat v) {
+    UNROLL for (int step = LANES / 2; step > 0; step /= 2) v = larger(v, FOLD(v, step));
+    return v[0];
+}
 
 /* exp(x) for x <= 88, within 2 units in the last place; exactly 1 at 0 and exactly 0 below -87 (and at -inf).
  * Range reduction by ln 2 in two parts and a degree-6 polynomial, as in Cephes. */
 INLINE vfloat exp_lanes(vfloat x) {
     vint normal = x > -87.0f;
-    vfloat clamped = select_lanes(normal, x, splat(-87.0f));
+    vfloat clamped = larger(x, splat(-87.0f));
     vfloat scaled = clamped * 1.44269504f;
     vfloat rounded = (scaled + 12582912.0f) - 12582912.0f; /* 1.5 * 2^23: rounds to an integer */
     vint exponent = __builtin_convertvector(rounded, vint);
@@ -109,10 +122,10 @@ INLINE vfloat exp_lanes(vfloat x) {
     return (vfloat)(normal & (vint)(p * power));
 }
 
-/* acc[i][v] += sum over k of a[k * rows + i] * b[k * stride + v * LANES ...], in the order of k. `rows` is a constant
- * at every call, so the loops unroll; sizes of arrays are literal, or the compiler would keep acc in memory. */
-typedef vfloat Tile[MAX_ROWS][2];
+typedef vfloat Tile[MAX_ROWS][2]; /* literal sizes: an array sized by a parameter would be kept in memory */
 
+/* acc[i][v] += sum over k of a[k * rows + i] * b[k * stride + v * LANES ...], in the order of k. `rows` is a constant
+ * at every call, so the loops unroll and acc stays in registers. */
 INLINE void multiply_add(const int rows, int64_t depth, const float *a, const float *b, int64_t stride, Tile acc) {
     for (int64_t k = 0; k < depth; k++) {
         vfloat first = load(b + k * stride), second = load(b + k * stride + LANES);
@@ -126,7 +139,9 @@ INLINE void multiply_add(const int rows, int64_t depth, const float *a, const fl
 
 /* Runs STATEMENT with the constant ROWS = 1 .. MAX_ROWS equal to `count`. */
 #define ROWS_CASE(n, STATEMENT) case n: { enum { ROWS = n }; STATEMENT; } break;
-#if MAX_ROWS == 12
+#if MAX_ROWS == 4
+#define FOR_ROWS(count, S) switch (count) { ROWS_CASE(1, S) ROWS_CASE(2, S) ROWS_CASE(3, S) ROWS_CASE(4, S) }
+#elif MAX_ROWS == 12
 #define FOR_ROWS(count, S) switch (count) { \
     ROWS_CASE(1, S) ROWS_CASE(2, S) ROWS_CASE(3, S) ROWS_CASE(4, S) ROWS_CASE(5, S) ROWS_CASE(6, S) \
     ROWS_CASE(7, S) ROWS_CASE(8, S) ROWS_CASE(9, S) ROWS_CASE(10, S) ROWS_CASE(11, S) ROWS_CASE(12, S) }
