@@ -49,7 +49,7 @@ class TypeSpec:
         """
         try:
             return self.read(text)
-        except ValueError as error:  # pydantic's ValidationError is one
+        except ValueError as error:
             shown = text if len(text) <= 80 else text[:77] + "..."
             raise ParseError(f"{shown!r} is not a value of type {self.name}: {error}", partial=text) from error
 
@@ -146,6 +146,7 @@ def _json_spec(name: str, annotation: Any) -> TypeSpec:
     """Build the spec of a type that pydantic describes by a JSON schema."""
     if isinstance(annotation, (str, types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
         raise ConstraintError(f"type= takes a type, got {annotation!r}")
+    from pydantic import ValidationError
     from pydantic.errors import PydanticUserError
 
     try:
@@ -155,7 +156,19 @@ def _json_spec(name: str, annotation: Any) -> TypeSpec:
         reason = str(error).partition("\n")[0]
         raise ConstraintError(f"type {name} cannot be expressed as JSON: {reason}") from error
     text = json.dumps(_close_objects(schema), ensure_ascii=False, separators=(",", ":"))
-    return TypeSpec(name, JsonSchema(text), annotation, adapter.validate_json)
+
+    def read(text: str) -> Any:
+        try:
+            return adapter.validate_json(text)
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            places = (".".join(map(str, item["loc"])) for item in found)
+            reasons = [
+                f"{place}: {item['msg']}" if place else item["msg"] for place, item in zip(places, found, strict=True)
+            ]
+            raise ValueError("; ".join(reasons)) from error
+
+    return TypeSpec(name, JsonSchema(text), annotation, read)
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:

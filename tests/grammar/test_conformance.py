@@ -186,3 +186,15 @@ def test_the_plugins_agree_token_by_token(
             assert (first.can_stop, first.is_terminated) == (second.can_stop, second.is_terminated)
             if first.is_terminated:
                 break
+
+
+@pytest.mark.parametrize(("schema", "accepts", "rejects"), SCHEMA)
+def test_generated_json_satisfies_its_schema(
+    schema: Any, accepts: list[Any], rejects: list[Any], compilers: Any, tools: Any
+) -> None:
+    grammar = compilers["llguidance"].compile(JsonSchema(json.dumps(schema)), timeout=5)
+    check = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
+    texts = [tools.generate(grammar.matcher(), random.Random(seed), max_tokens=150) for seed in range(8)]
+    for text in texts:
+        assert text is None or check.is_valid(json.loads(text)), text
+    assert any(text is not None for text in texts)

@@ -128,6 +128,7 @@ def test_a_named_plugin_serves_its_own_kinds_only(tools: Any) -> None:
         (JsonSchema('{"$ref": "#/$defs/missing"}'), "does not exist"),
         (JsonSchema('{"$ref": "https://example.com/schema"}'), "cannot be compiled"),
         (JsonSchema('{"$ref": "#"}'), "nothing satisfies it"),
+        (JsonSchema(r'{"const": "\ud800"}'), "cannot be compiled"),
         (JsonSchema("false"), "Unsatisfiable"),
         (JsonSchema('{"enum": []}'), "Unsatisfiable"),
         (JsonSchema('{"type": "integer", "minimum": 3, "maximum": 2}'), "Unsatisfiable"),

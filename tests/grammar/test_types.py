@@ -160,6 +160,12 @@ def test_text_that_is_no_value_raises_with_the_text(annotation: Any, text: str) 
     assert isinstance(raised.value, ValueError)
 
 
+def test_the_error_says_which_field_is_wrong() -> None:
+    with pytest.raises(ParseError, match=r"default: Input .*; kids\.0\.value: Input should be less") as raised:
+        type_spec(Node).parse('{"value": 1, "kids": [{"value": 12}], "default": 7}')
+    assert "pydantic.dev" not in str(raised.value)
+
+
 class Empty(enum.Enum):
     pass
 
