@@ -12,29 +12,34 @@ from torch import Tensor
 
 from ..api import TokenLogprob
 from .batch import ScheduleBatch
+from .draw import block_sums
+from .heaviest import heaviest
 from .vocabulary import Vocabulary
 
-_SLICE = 64  # positions handled at once: bounds the copy that log_softmax makes of a long prompt's logits
+_SLICE = 8  # rows handled at once: what is computed on the way stays in the processor's cache
 
 
 def token_logprobs(
-    logits: Tensor, token_ids: NDArray[np.int64], num_top: list[int], vocabulary: Vocabulary
+    logits: Tensor, rows: NDArray[np.int64], token_ids: NDArray[np.int64], num_top: list[int], vocabulary: Vocabulary
 ) -> list[TokenLogprob]:
-    """Return for each row of `logits` (rows, vocab) the logprob of its token, and its `num_top[i]` most likely tokens.
+    """Return for each of `rows` of `logits` (.., vocab) its token's logprob, and its `num_top[i]` most likely tokens.
 
     Ties among the most likely go to the lower id.
     """
     entries: list[TokenLogprob] = []
-    for start in range(0, len(token_ids), _SLICE):
-        wanted = num_top[start : start + _SLICE]
-        chosen = token_ids[start : start + _SLICE]
-        table = torch.log_softmax(logits[start : start + _SLICE], dim=-1)
-        own = table.gather(-1, torch.from_numpy(chosen).to(table.device).unsqueeze(-1)).squeeze(-1).tolist()
-        most = min(max(wanted, default=0), table.shape[-1])
-        values, ids = (part.tolist() for part in table.topk(most, dim=-1)) if most else ([], [])
+    for start in range(0, len(rows), _SLICE):
+        part = slice(start, start + _SLICE)
+        wanted, chosen = num_top[part], token_ids[part]
+        table = logits[torch.from_numpy(rows[part]).to(logits.device)]
+        own = table.gather(-1, torch.from_numpy(chosen).to(table.device).unsqueeze(-1)).double()
+        most = min(max(wanted), table.shape[-1])
+        values, ids = heaviest(table, most) if most else (table[:, :0], own[:, :0])
+        peak = table.amax(dim=-1, keepdim=True)
+        total = block_sums(table.sub_(peak).exp_()).sum(dim=-1, keepdim=True).log() + peak
+        own_values, top_values, top_ids = (own - total)[:, 0].tolist(), (values - total).tolist(), ids.tolist()
         for i, token_id in enumerate(chosen.tolist()):
-            top = _ordered(ids[i], values[i])[: wanted[i]] if most else ()
-            entries.append(TokenLogprob(token_id, own[i], vocabulary.token_text(token_id), top))
+            top = _ordered(top_ids[i], top_values[i])[: wanted[i]]
+            entries.append(TokenLogprob(token_id, own_values[i], vocabulary.token_text(token_id), top))
     return entries
 
 
@@ -65,8 +70,8 @@ def prompt_logprobs(
         targets += req.origin_input_ids[span.start : span.stop]
         num_top += [req.sampling.prompt_logprobs or 0] * len(span)
     if places:
-        logits = values[torch.tensor(places, device=values.device)]
-        entries = token_logprobs(logits, np.asarray(targets, dtype=np.int64), num_top, vocabulary)
+        rows, ids = (np.asarray(column, dtype=np.int64) for column in (places, targets))
+        entries = token_logprobs(values, rows, ids, num_top, vocabulary)
         for index, entry in zip(owners, entries, strict=True):
             found[index].append(entry)
     return found

@@ -83,19 +83,20 @@ class Sampler:
         needed = int(np.bitwise_or.reduce(features))
         logged = np.flatnonzero(features & LOGPROBS)
         edited = needed & (PENALTIES | BIAS | MIN_TOKENS | MATCHER)
-        raw = values[torch.from_numpy(logged).to(values.device)] if len(logged) and edited else None
+        raw = (
+            values[torch.from_numpy(logged).to(values.device)] if len(logged) and (edited or needed & RANDOM) else None
+        )
         failed = self._edit(values, reqs, features) if edited else {}
-        best = values.max(dim=-1)
-        tokens, peaks = best.indices.cpu().numpy(), best.values.cpu().numpy()
+        tokens, peaks = _best(values)
         random = np.flatnonzero((features & RANDOM).astype(np.bool_) & np.isfinite(peaks))
         if len(random):
-            tokens[random] = self._draw(values, [reqs[place] for place in random.tolist()], random)
+            tokens[random] = self._draw(values, [reqs[place] for place in random.tolist()], random, peaks)
         for place in np.flatnonzero(~np.isfinite(peaks)).tolist():
             failed.setdefault(place, _failure(float(peaks[place]), reqs[place]))
         if len(logged):
-            logits = values[torch.from_numpy(logged).to(values.device)] if raw is None else raw
+            logits, rows = (values, logged) if raw is None else (raw, np.arange(len(logged)))
             num_top = [reqs[place].sampling.logprobs or 0 for place in logged.tolist()]
-            entries = token_logprobs(logits, tokens[logged], num_top, self._vocabulary)
+            entries = token_logprobs(logits, rows, tokens[logged], num_top, self._vocabulary)
             result.logprobs = [None] * len(batch.reqs)
             for place, entry in zip(logged.tolist(), entries, strict=True):
                 if place not in failed:
@@ -105,14 +106,22 @@ class Sampler:
             result.next_token_ids[sampled[place]] = -1
             result.errors[int(sampled[place])] = error
 
-    def _draw(self, values: Tensor, reqs: list[Req], places: NDArray[np.intp]) -> NDArray[np.int64]:
+    def _draw(
+        self, values: Tensor, reqs: list[Req], places: NDArray[np.intp], peaks: NDArray[np.float32]
+    ) -> NDArray[np.int64]:
+        """Draw for the rows `places` of `values`, whose maxima are `peaks`; may overwrite `values`."""
         table = self._table
         rows = np.fromiter((req.row for req in reqs), dtype=np.int64)
         positions = np.fromiter((len(req.output_ids) for req in reqs), dtype=np.int64)
-        scaled = values if len(places) == len(values) else values[torch.from_numpy(places).to(values.device)]
-        scaled = scaled / torch.from_numpy(table.temperature[rows]).to(values.device).unsqueeze(-1)
+        weights = values if len(places) == len(values) else values[torch.from_numpy(places).to(values.device)]
+        temperature, peak = (
+            torch.from_numpy(column).to(values.device).unsqueeze(-1)
+            for column in (table.temperature[rows], peaks[places])
+        )
+        # in place: another (32, 152k) tensor would cost more than the arithmetic
+        weights.div_(temperature).sub_(peak / temperature).exp_()
         tokens = draw(
-            scaled,
+            weights,
             table.uniforms(rows, positions),
             top_k=table.top_k[rows],
             top_p=table.top_p[rows],
@@ -165,6 +174,16 @@ def _mask(values: Tensor, constrained: list[tuple[int, Req]]) -> dict[int, Ramif
     places = torch.tensor([place for place, _ in constrained], device=values.device)
     apply_token_mask(values, places, torch.from_numpy(masks).to(values.device))
     return failed
+
+
+def _best(values: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return each row's most likely token, the lowest id of equals, and its logit; NaN wins over everything."""
+    if values.device.type == "cpu":  # numpy's argmax of a (32, 152k) batch takes 0.6 ms, torch's 8
+        table = values.numpy()
+        tokens = table.argmax(axis=-1)
+        return tokens, table[np.arange(len(table)), tokens]
+    best = values.max(dim=-1)
+    return best.indices.cpu().numpy(), best.values.cpu().numpy()
 
 
 def _last_rows(logits: Logits, sampled: NDArray[np.intp]) -> Tensor:
