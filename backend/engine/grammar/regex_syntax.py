@@ -108,7 +108,8 @@ class _RefusedError(Exception):
 def _sequence(nodes: Any, scope: _Scope) -> _Part:
     """Concatenate: one node that matches nothing makes the whole match nothing."""
     widths = [sre_parser.SubPattern(nodes.state, [node]).getwidth()[1] for node in nodes]
-    parts = []
+    parts: list[_Part] = []
+    length = 0
     for index, node in enumerate(nodes):
         here = _Scope(
             scope.flags,
@@ -116,6 +117,9 @@ def _sequence(nodes: Any, scope: _Scope) -> _Part:
             at_end=scope.at_end and not any(widths[index + 1 :]),
         )
         parts.append(_node(node, here))
+        length += len(parts[-1].pattern or "")
+        if length > MAX_TRANSLATED_LEN:
+            raise _RefusedError("has too many Unicode classes; write \\w as [A-Za-z0-9_], or use the flag (?a)")
     if any(part.pattern is None for part in parts):
         return _NOTHING
     return _bounded("".join(part.pattern or "" for part in parts), parts)
@@ -125,8 +129,6 @@ def _bounded(pattern: str, parts: list[_Part], times: int = 1) -> _Part:
     positions = times * sum(part.positions for part in parts)
     if positions > MAX_POSITIONS:
         raise _RefusedError(f"unrolls to {positions} characters; at most {MAX_POSITIONS} are allowed")
-    if len(pattern) > MAX_TRANSLATED_LEN:
-        raise _RefusedError("has too many Unicode classes; write \\w as [A-Za-z0-9_], or use the flag (?a)")
     return _Part(pattern, positions, times * sum(part.weight for part in parts))
 
 
