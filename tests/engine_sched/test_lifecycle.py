@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ramify.backend.api import Finish
+from ramify.backend.engine.batch import ScheduleBatch
 from ramify.lang.errors import (
     BackendError,
     CapacityError,
@@ -164,6 +165,27 @@ def test_prompt_logprobs_whatever_the_chunks_and_the_cache(chunk, start, max_tok
     assert [entry.logprob for entry in first.input_logprobs] == expected
     assert req.cached_tokens == min(max(start - 1, 0), 4 if max_tokens else 3)
     assert sum(len(output.input_logprobs) for output in harness.outputs) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("start", "prefix_len", "extend_len", "expected"),
+    [
+        (None, 0, 5, []),
+        (0, 0, 5, [0, 1, 2, 3, 4]),
+        (0, 0, 2, [0, 1, 2]),  # the chunk's last logits predict the first token of the next chunk
+        (0, 2, 2, [3, 4]),
+        (3, 2, 3, [3, 4]),
+        (3, 0, 2, []),
+        (4, 4, 1, []),
+        (2, 7, 1, []),  # decoding
+    ],
+)
+def test_logprob_span(start, prefix_len, extend_len, expected, make_harness) -> None:
+    req = make_harness().req(PROMPT, logprob_start_len=start)
+    prefix_lens, extend_lens = np.array([prefix_len]), np.array([extend_len])
+    tokens = np.zeros(extend_len, dtype=np.int64)
+    batch = ScheduleBatch([req], np.array([1]), prefix_lens, extend_lens, tokens, tokens, np.array([True]))
+    assert list(batch.logprob_span(0)) == expected
 
 
 def test_output_logprobs_go_with_their_tokens(make_harness) -> None:

@@ -131,6 +131,18 @@ def test_one_that_does_not_fit_is_not_passed_for_ever(make_harness) -> None:
     harness.run()
 
 
+def test_one_that_did_not_fit_is_offered_again_though_nobody_left(make_harness) -> None:
+    harness = make_harness(max_context=2000, max_total_tokens=2000)
+    harness.scheduler.new_token_ratio.value = 1.0  # falls with every step that finds enough memory
+    running, waiting = harness.req([1, 2], 1500), harness.req(range(500), 1)
+    harness.submit(running, waiting)
+    harness.step()
+    assert harness.scheduler.stats().waiting == 1
+    for _ in range(60):
+        harness.step()
+    assert waiting.is_done and not running.is_done
+
+
 def test_a_stream_of_cached_requests_does_not_starve_others(make_harness) -> None:
     harness = make_harness(max_running=1)
     cold = harness.req(range(300, 310), 1)
