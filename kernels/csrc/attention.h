@@ -6,7 +6,7 @@
 
 #define TILE PANEL         /* keys of a tile; tiles are aligned to positions of the sequence, never to chunks */
 #define ITEM_QUERIES 48    /* query rows (tokens x heads of a group) that one item aims at */
-#define GROUP_QUERIES 192  /* query rows whose state is held at once: bounds the scratch memory of a thread */
+#define TASK_ROWS 192      /* query rows, over its heads, that a task aims at: bounds a thread's memory to its L2 cache */
 
 /* Some consecutive new tokens of one sequence. */
 typedef struct {
