@@ -28,9 +28,10 @@ from .request_builder import RequestBuilder
 from .sampler import Sampler
 from .scheduler import Scheduler, SchedulerConfig
 from .stats import EngineStats
-from .tokenizer import load_tokenizer
+from .tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
+    from .models.api import CausalLM
     from .models.loader import DType
 
 Answer = Generation | list[Generation]
@@ -75,18 +76,14 @@ class Engine:
     ) -> None:
         if overlap:
             raise ParameterError("overlap=True is not available in this version; leave it out")
-        _check_sizes(
-            max_total_tokens=max_total_tokens,
-            max_running=max_running,
-            page_size=page_size,
-            chunked_prefill_size=chunked_prefill_size,
-            num_threads=num_threads,
-        )
+        _check_sizes(max_total_tokens=max_total_tokens, page_size=page_size, chunked_prefill_size=chunked_prefill_size)
+        _check_sizes(max_running=max_running, num_threads=num_threads)
         make_policy = registry.load("policies", policy)
         loaded = load_model(model, dtype=dtype, device=device)
         tokenizer = load_tokenizer(loaded.folder, vocab_size=loaded.model.vocab_size)
-        total = max_total_tokens or default_max_total_tokens(loaded.model, page_size=page_size)
+        total = _num_slots(loaded.model, max_total_tokens, page_size)
         context_len = min(loaded.model.context_len, total)
+        thread = EngineThread(num_threads=num_threads)
         kv = KVManager.create(
             max_running=max_running,
             max_context=context_len,
@@ -94,10 +91,8 @@ class Engine:
             page_size=page_size,
             radix_cache=radix_cache,
         )
-        runner = ModelRunner(loaded.model, kv.pool.req_to_token, max_total_tokens=total, page_size=page_size)
-        worker = ModelWorker(runner, Sampler(tokenizer.vocabulary, max_running=max_running))
+        worker = _make_worker(loaded.model, tokenizer, kv)
         grammars = GrammarService(tokenizer.vocabulary, grammar)
-        thread = EngineThread(num_threads=num_threads)
         config = SchedulerConfig(chunked_prefill_size=chunked_prefill_size)
         thread.start(Scheduler(worker, kv, make_policy(), thread.emit, config))
         self.tokenizer = tokenizer
@@ -226,6 +221,22 @@ class Engine:
             )
             for one in (prompt if is_batch(prompt) else [prompt])
         ]
+
+
+def _num_slots(model: CausalLM, max_total_tokens: int | None, page_size: int) -> int:
+    """Return how many tokens of KV memory there are: whole pages."""
+    if max_total_tokens is None:
+        return default_max_total_tokens(model, page_size=page_size)
+    if max_total_tokens < page_size:
+        raise ParameterError(f"max_total_tokens ({max_total_tokens}) is less than one page of {page_size} tokens")
+    return max_total_tokens // page_size * page_size
+
+
+def _make_worker(model: CausalLM, tokenizer: Tokenizer, kv: KVManager) -> ModelWorker:
+    """Join the model, a KV pool for the slots of `kv`, and a sampler for its rows."""
+    page_size = kv.allocator.page_size
+    runner = ModelRunner(model, kv.pool.req_to_token, max_total_tokens=kv.allocator.total, page_size=page_size)
+    return ModelWorker(runner, Sampler(tokenizer.vocabulary, max_running=kv.pool.max_running))
 
 
 class _Done(Coroutine[Any, Any, None]):

@@ -1,3 +1,5 @@
+"""Text of growing sequences: whole characters, transformers' own decoding, stops across token borders."""
+
 from __future__ import annotations
 
 import random

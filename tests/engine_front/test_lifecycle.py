@@ -92,6 +92,7 @@ def test_bad_requests(
         ({"max_running": 2.5}, "max_running"),
         ({"max_total_tokens": -1}, "max_total_tokens"),
         ({"overlap": True}, "overlap"),
+        ({"max_total_tokens": 8, "page_size": 16}, "one page"),
     ],
 )
 def test_bad_options(model_folder: Path, options: dict[str, Any], words: str) -> None:

@@ -1,3 +1,5 @@
+"""Scores of choices against a direct computation with transformers."""
+
 from __future__ import annotations
 
 import asyncio

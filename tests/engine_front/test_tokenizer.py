@@ -1,3 +1,5 @@
+"""Prompts to tokens: piece borders, data against markup, spaces, the cache; and the bytes of tokens."""
+
 from __future__ import annotations
 
 import json
