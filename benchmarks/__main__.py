@@ -35,6 +35,8 @@ def main() -> None:
         overhead = micro.engine_overhead_us(small, batch=32, num_new=4 if arguments.quick else 128, rounds=5)
         radix = micro.radix_us(tree_tokens=1_000_000 // scale, prompt_len=2000 // scale, rounds=300)
     report = Report(machine(), tuple(rows), overhead, radix)
+    if arguments.quick:
+        print("A quick run: tiny counts, times without meaning.")
     print(to_markdown(report))
     print(f"written to {write(report, arguments.output)}")
 

@@ -52,9 +52,10 @@ def save_model(shape: Shape, folder: Path) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    # Wide layers over small embeddings: with the usual 0.02 everywhere, a model with tied embeddings only repeats its
-    # last token, and equal outputs would prove nothing.
-    config = LlamaConfig(**shape.config, tie_word_embeddings=True, initializer_range=0.1)
+    # Layers that keep the scale of what passes through them, over small embeddings: with the usual 0.02 everywhere, a
+    # model with tied embeddings only repeats its last token, and equal outputs would prove nothing.
+    spread = shape.config["hidden_size"] ** -0.5
+    config = LlamaConfig(**shape.config, tie_word_embeddings=True, initializer_range=spread)
     config.bos_token_id = config.eos_token_id = None
     config.pad_token_id = 0
     model = LlamaForCausalLM(config)

@@ -71,7 +71,7 @@ def to_markdown(report: Report) -> str:
     parts += [
         "Seconds are medians; contestants took turns in one process, from a cold cache each time. `tokens/s` and",
         "ratios are ramify's. `same tokens`: share of greedy tokens (or picks) that transformers gives",
-        "too, up to the first difference of each sequence.",
+        "too, up to the first difference of each sequence; in bfloat16 the two round differently, and near-ties part.",
         "",
         f"- Engine overhead per running request and step, batch 32, model replaced by ready logits: "
         f"{report.overhead_us:.0f} us",

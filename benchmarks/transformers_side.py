@@ -1,6 +1,6 @@
 """The baselines: transformers as a user writes it, and with the cache of the shared prefix reused by hand.
 
-Both get token ids, so they pay for no tokenising; the answers are token ids (or the picked choices).
+Prompts are tokenised inside the timed part, as on the other side; the answers are token ids (or the picked choices).
 """
 
 from __future__ import annotations
