@@ -11,7 +11,7 @@ import weakref
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from ...lang.constraints import Constraint
-from ...lang.errors import RamifyError
+from ...lang.errors import DeadlineError, RamifyError
 from ..api import ChoiceScore, Chunk, Request, ScoreRequest
 from .engine_thread import BlockingRoute, EngineThread, LoopRoute
 from .generation import Generation, to_chunk, to_generation, with_partial
@@ -19,7 +19,7 @@ from .grammar.api import CompiledGrammar
 from .grammar.service import GrammarService
 from .messages import StepOutput
 from .req import Req
-from .request_builder import RequestBuilder
+from .request_builder import RequestBuilder, deadline_of
 from .scoring import collect_scores, plan_scores
 
 
@@ -35,10 +35,9 @@ class Front:
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
         """Answer one request; closing the iterator or cancelling its task aborts it."""
-        grammar = None
-        if request.constraint is not None:
-            grammar = await asyncio.wrap_future(self.grammars.compile(request.constraint))
-        reqs = self.builder.build(request, grammar, stream=request.stream)
+        deadline = deadline_of(request.hints)
+        grammar = await self._compile(request)
+        reqs = self.builder.build(request, grammar, stream=request.stream, deadline=deadline)
         route = LoopRoute(asyncio.get_running_loop())
         texts = [""] * len(reqs)
         num_open = len(reqs)
@@ -89,13 +88,24 @@ class Front:
         self.grammars.close()
         self._finalizer.detach()
 
+    async def _compile(self, request: Request) -> CompiledGrammar | None:
+        """Compile the constraint of a request, within its own timeout too."""
+        if request.constraint is None:
+            return None
+        compiling = asyncio.wrap_future(self.grammars.compile(request.constraint))
+        try:
+            return await asyncio.wait_for(compiling, request.hints.timeout)
+        except TimeoutError as error:
+            raise DeadlineError(f"the deadline of request {request.id} passed while its constraint compiled") from error
+
     def _build_all(
         self, requests: Sequence[Request], grammars: dict[Constraint, CompiledGrammar]
     ) -> list[tuple[Req, ...]]:
         batches = []
         for request in requests:
             grammar = None if request.constraint is None else grammars[request.constraint]
-            batches.append(self.builder.build(request, grammar, stream=False))
+            deadline = deadline_of(request.hints)
+            batches.append(self.builder.build(request, grammar, stream=False, deadline=deadline))
         return batches
 
     async def _gather(self, reqs: Sequence[Req]) -> dict[Req, StepOutput]:

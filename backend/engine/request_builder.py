@@ -32,10 +32,12 @@ class RequestBuilder:
         self._num_built = 0
         self._lock = threading.Lock()
 
-    def build(self, request: Request, grammar: CompiledGrammar | None, *, stream: bool) -> tuple[Req, ...]:
+    def build(
+        self, request: Request, grammar: CompiledGrammar | None, *, stream: bool, deadline: float | None
+    ) -> tuple[Req, ...]:
         """Return one `Req` for each of the `n` samples of a request.
 
-        `stream`: outputs are wanted while they grow. Raises `PromptError` and `ParameterError` that say what to change.
+        `stream`: outputs are wanted while they grow. `deadline`: see `deadline_of`. Raises `PromptError` and `ParameterError` that say what to change.
         """
         sampling = request.sampling
         ids = self.encode(request.prompt, room=min(sampling.max_tokens, 1))
@@ -58,7 +60,7 @@ class RequestBuilder:
                 output_text=Detokenizer(self.tokenizer.vocabulary, sampling, at_start=at_start),
                 matcher=None if grammar is None else grammar.matcher(),
                 priority=hints.priority,
-                deadline=deadline_of(hints),
+                deadline=deadline,
                 group=hints.group or (rid if sampling.n > 1 else None),
                 program=hints.program,
                 cache_salt=hints.cache_salt,

@@ -80,7 +80,12 @@ def _values(entries: tuple[TokenLogprob, ...]) -> tuple[float, ...]:
 
 
 def _shared_len(first: list[int], second: list[int]) -> int:
-    for length, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a != b:
-            return length
-    return min(len(first), len(second))
+    """Return how many tokens two sequences share from the start, by halving: lists compare faster than Python loops."""
+    low, high = 0, min(len(first), len(second))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if first[low:middle] == second[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

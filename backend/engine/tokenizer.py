@@ -212,8 +212,8 @@ def load_tokenizer(folder: Path, *, vocab_size: int) -> Tokenizer:
 
     try:
         hf = AutoTokenizer.from_pretrained(str(folder), use_fast=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(f"no usable tokenizer in {folder}: {error}") from error
+    except Exception as error:  # the tokenizers library raises nothing narrower for a file it cannot read
+        raise ModelError(f"no usable tokenizer in {folder} ({error}); fetch the checkpoint again") from error
     if not getattr(hf, "is_fast", False):
         raise ModelError(f"the tokenizer in {folder} has no fast form; convert it to tokenizer.json first")
     return Tokenizer(hf, vocab_size=vocab_size, eos_ids=read_eos_ids(folder, hf))
@@ -224,7 +224,12 @@ def read_eos_ids(folder: Path, hf: Any) -> frozenset[int]:
     found: set[int] = set()
     for name in ("generation_config.json", "config.json"):
         path = folder / name
-        value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.exists() else None
+        if not path.exists():
+            continue
+        try:
+            value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+        except (ValueError, AttributeError) as error:
+            raise ModelError(f"{path} is not a JSON object ({error}); fetch the checkpoint again") from error
         if value is not None:
             found.update(value if isinstance(value, list) else [value])
             break

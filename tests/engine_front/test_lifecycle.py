@@ -360,3 +360,18 @@ def test_tokens_of_an_answer_continue_it(engine: ramify.Engine) -> None:
     whole = engine.generate("The fox", max_tokens=20, temperature=0, ignore_eos=True)
     assert whole.token_ids == first.token_ids + more.token_ids
     assert more.cached_tokens >= more.prompt_tokens - 2
+
+
+def test_compiling_counts_for_the_deadline(engine: ramify.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import Future
+
+    never: Future[Any] = Future()
+    monkeypatch.setattr(engine._front.grammars, "compile", lambda constraint: never)
+
+    async def read() -> None:
+        request = Request(prompt=(Text("a"),), constraint=Regex("b"), hints=Hints(timeout=0.05))
+        async for _ in engine.generate(request):
+            pass
+
+    with pytest.raises(ramify.DeadlineError, match="compiled"):
+        asyncio.run(read())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import string
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from ramify.backend.api import Markup, Piece, Text, Tokens
 from ramify.backend.engine.text_cache import TextCache
-from ramify.backend.engine.tokenizer import Tokenizer, read_eos_ids
+from ramify.backend.engine.tokenizer import Tokenizer, load_tokenizer, read_eos_ids
 from ramify.lang.errors import ModelError
 
 Make = Callable[..., Any]
@@ -170,3 +172,23 @@ def test_end_of_sequence_ids(model_folder: Any, with_bos: Tokenizer, tmp_path: A
     assert read_eos_ids(model_folder, with_bos.hf) == {1, 2}
     (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": 7}))
     assert read_eos_ids(tmp_path, with_bos.hf) == {1, 7}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("tokenizer.json", None),
+        ("tokenizer.json", "{"),
+        ("tokenizer.json", '{"version": "1.0", "added_tokens": [], "model": {"type": "Nope"}}'),
+        ("generation_config.json", "[1"),
+        ("generation_config.json", "[1]"),
+    ],
+)
+def test_a_damaged_folder_is_refused(model_folder: Path, tmp_path: Path, name: str, text: str | None) -> None:
+    shutil.copytree(model_folder, tmp_path, dirs_exist_ok=True)
+    if text is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ModelError, match="fetch the checkpoint again"):
+        load_tokenizer(tmp_path, vocab_size=390)
