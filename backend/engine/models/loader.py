@@ -72,17 +72,20 @@ def load_config(folder: Path) -> PretrainedConfig:
         raw = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{file} is not JSON ({error}); fetch the checkpoint again") from error
-    kind = raw.get("model_type") if isinstance(raw, dict) else None
+    if not isinstance(raw, dict):
+        raise ModelError(f"{file} is not a JSON object; fetch the checkpoint again")
+    kind = raw.get("model_type")
     if "quantization_config" in raw:
         raise ModelError(
             f"{folder} holds quantised weights; give an unquantised checkpoint (float32, bfloat16, float16)"
         )
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (StrictDataclassError, ValueError, KeyError, TypeError, ArithmeticError, OSError) as error:
         raise ModelError(
             f"model type {kind!r} in {file} is unknown to this transformers, or its config is wrong ({error}); "
             "upgrade transformers, or give another model (code shipped with a checkpoint is never run)"
