@@ -25,7 +25,7 @@ lint: $(VENV)/.installed-test  ## Check style and formatting
 # mypy sees the library under its installed name through a link, whatever the checkout's folder is called.
 types: $(VENV)/.installed-test  ## Type-check the library
 	mkdir -p build/mypy && ln -sfn "$(CURDIR)" build/mypy/ramify
-	MYPYPATH=build/mypy $(BIN)/mypy -m ramify -p ramify.lang -p ramify.interpreter -p ramify.backend -p ramify.kernels
+	MYPYPATH=build/mypy $(BIN)/mypy -m ramify -m ramify.__main__ -p ramify.lang -p ramify.interpreter -p ramify.backend -p ramify.kernels
 
 pytest: $(VENV)/.installed-test  ## Run the tests
 	$(TEST_ENV) $(BIN)/pytest -q

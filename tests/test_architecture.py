@@ -64,6 +64,10 @@ class Module:
     def tree(self) -> ast.Module:
         return ast.parse(self.source, self.path)
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(self.tree))
+
     @property
     def name(self) -> str:
         """Dotted name below `ramify`: `lang/errors.py` is `lang.errors`, `lang/__init__.py` is `lang`."""
@@ -79,7 +83,7 @@ class Module:
 
     @property
     def functions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-        return (node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+        return (node for node in self.nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
     def at(self, node: ast.AST, complaint: str) -> str:
         return f"{self.path}:{getattr(node, 'lineno', 1)}: {complaint}"
@@ -97,7 +101,7 @@ MODULES = read_tree()
 
 def imports(module: Module) -> Iterator[tuple[ast.AST, str, bool]]:
     """Yield (node, dotted name, is inside the library) of every import, lazy and type-only ones included."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             yield from ((node, alias.name, False) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -198,7 +202,7 @@ def check_docstring(module: Module) -> Iterator[str]:
 
 
 def check_excepts(module: Module) -> Iterator[str]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if not isinstance(node, ast.ExceptHandler):
             continue
         caught = ast.unparse(node.type) if node.type else ""
@@ -245,7 +249,7 @@ def changed_names(node: ast.AST) -> set[str]:
 
 
 def check_dataclasses(module: Module) -> Iterator[str]:
-    for node in ast.walk(module.tree) if module.in_library else ():
+    for node in module.nodes if module.in_library else ():
         for decorator in node.decorator_list if isinstance(node, ast.ClassDef) else ():
             text = ast.unparse(decorator)
             if text.split("(")[0] in ("dataclass", "dataclasses.dataclass") and "slots=True" not in text:
@@ -255,7 +259,7 @@ def check_dataclasses(module: Module) -> Iterator[str]:
 def check_names(module: Module) -> Iterator[str]:
     if module.path.rpartition("/")[2] in ("utils.py", "util.py", "helpers.py", "misc.py", "common.py"):
         yield module.at(module.tree, "name the file after what is in it")
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.ClassDef) and (node.name.endswith("Mixin") or node.name.startswith(("Base", "Sgl"))):
             yield module.at(node, f"class {node.name}: compose collaborators, and name a class after what it is")
 
@@ -318,7 +322,7 @@ def test_the_scheduling_half_of_the_engine_imports_no_torch() -> None:
 def runtime_imports(module: Module) -> Iterator[tuple[ast.AST, str, bool]]:
     """The imports of `module` but those under `if TYPE_CHECKING`."""
     type_only: set[ast.AST] = set()
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             type_only |= {child for statement in node.body for child in ast.walk(statement)}
     return (found for found in imports(module) if found[0] not in type_only)
