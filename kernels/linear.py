@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import native
 
-_Apply = Callable[[Tensor, bool], Tensor]
+_Apply = Callable[[Tensor, torch.dtype], Tensor]  # (input, dtype of the result)
 
 
 class PackedLinear:
@@ -30,11 +30,11 @@ class PackedLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return (rows, outputs) in the dtype of `x` (rows, inputs)."""
-        return self._apply(x, False)
+        return self._apply(x, x.dtype)
 
     def wide(self, x: Tensor) -> Tensor:
         """Return (rows, outputs) in float32, not rounded to the weight's dtype on the way where that is possible."""
-        return self._apply(x, True)
+        return self._apply(x, torch.float32)
 
 
 def linear_reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -54,14 +54,14 @@ class _Panels:
         self._weight_at = self._weight.data_ptr()
         self._bias_at = None if self._bias is None else self._bias.data_ptr()
 
-    def __call__(self, x: Tensor, wide: bool, /) -> Tensor:
+    def __call__(self, x: Tensor, dtype: torch.dtype, /) -> Tensor:
         rows = len(x)
         x = x.contiguous()
-        y = torch.empty((rows, self._outputs), dtype=torch.float32 if wide else x.dtype)
+        y = torch.empty((rows, self._outputs), dtype=dtype)
         pointers = (x.data_ptr(), self._weight_at, self._bias_at, y.data_ptr())
         sizes = (rows, self._inputs, self._outputs)
         if self._half:
-            self._library.linear_bfloat16(*pointers, *sizes, wide, torch.get_num_threads())
+            self._library.linear_bfloat16(*pointers, *sizes, dtype == torch.float32, torch.get_num_threads())
         else:
             self._library.linear_float32(*pointers, *sizes, torch.get_num_threads())
         return y
@@ -90,16 +90,15 @@ def _onednn(weight: Tensor, bias: Tensor | None) -> _Apply | None:
     # the ops that torch's own compiler packs weights with
     packed = torch.ops.mkldnn._reorder_linear_weight(weight)
 
-    def apply(x: Tensor, wide: bool) -> Tensor:
+    def apply(x: Tensor, dtype: torch.dtype) -> Tensor:
         y: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
-        return y.float() if wide else y
+        return y.to(dtype)
 
     return apply
 
 
 def _plain(weight: Tensor, bias: Tensor | None) -> _Apply:
-    def apply(x: Tensor, wide: bool) -> Tensor:
-        y = functional.linear(x, weight, bias)
-        return y.float() if wide else y
+    def apply(x: Tensor, dtype: torch.dtype) -> Tensor:
+        return functional.linear(x, weight, bias).to(dtype)
 
     return apply
