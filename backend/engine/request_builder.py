@@ -37,7 +37,8 @@ class RequestBuilder:
     ) -> tuple[Req, ...]:
         """Return one `Req` for each of the `n` samples of a request.
 
-        `stream`: outputs are wanted while they grow. `deadline`: see `deadline_of`. Raises `PromptError` and `ParameterError` that say what to change.
+        `stream`: outputs are wanted while they grow. `deadline`: see `deadline_of`. Raises `PromptError` and
+        `ParameterError` that say what to change.
         """
         sampling = request.sampling
         ids = self.encode(request.prompt, room=min(sampling.max_tokens, 1))
