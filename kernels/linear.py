@@ -22,11 +22,17 @@ class PackedLinear:
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         library = native.library_for(weight.contiguous())
+        self.num_outputs, self.num_inputs = weight.shape
         self._apply: _Apply
         if library is not None:
             self._apply = _Panels(library, weight, bias)
         else:
             self._apply = _onednn(weight, bias) or _plain(weight, bias)
+
+    @property
+    def panels(self) -> tuple[int, int | None] | None:
+        """Addresses of the panels and of the float32 bias, for C code that takes them; None where not packed so."""
+        return self._apply.addresses if isinstance(self._apply, _Panels) else None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return (rows, outputs) in the dtype of `x` (rows, inputs)."""
@@ -51,14 +57,13 @@ class _Panels:
         self._half = native.is_half(weight)
         self._weight = pack_panels(weight, library.width)
         self._bias = None if bias is None else bias.float().contiguous()
-        self._weight_at = self._weight.data_ptr()
-        self._bias_at = None if self._bias is None else self._bias.data_ptr()
+        self.addresses = (self._weight.data_ptr(), None if self._bias is None else self._bias.data_ptr())
 
     def __call__(self, x: Tensor, dtype: torch.dtype, /) -> Tensor:
         rows = len(x)
         x = x.contiguous()
         y = torch.empty((rows, self._outputs), dtype=dtype)
-        pointers = (x.data_ptr(), self._weight_at, self._bias_at, y.data_ptr())
+        pointers = (x.data_ptr(), *self.addresses, y.data_ptr())
         sizes = (rows, self._inputs, self._outputs)
         if self._half:
             self._library.linear_bfloat16(*pointers, *sizes, dtype == torch.float32, torch.get_num_threads())
@@ -82,10 +87,9 @@ def pack_panels(weight: Tensor, width: int) -> Tensor:
 
 def _onednn(weight: Tensor, bias: Tensor | None) -> _Apply | None:
     """Use oneDNN over a weight in its own layout; None where torch was built without it."""
-    usable = weight.device.type == "cpu" and torch._C._has_mkldnn
-    if weight.dtype == torch.bfloat16:
-        usable = usable and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if not usable or weight.dtype == torch.float16:
+    if weight.device.type != "cpu" or not torch._C._has_mkldnn:
+        return None
+    if weight.dtype != torch.float32 and not (native.is_half(weight) and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return None
     # the ops that torch's own compiler packs weights with
     packed = torch.ops.mkldnn._reorder_linear_weight(weight)

@@ -13,7 +13,7 @@ from torch import Tensor
 from . import native
 from .rms_norm import rms_norm_reference
 
-_MAX_HEAD_DIM = 1024  # the kernel's buffer for one normalised head
+MAX_HEAD_DIM = 1024  # the kernel's buffer for one normalised head
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def rotary_to_cache(
     """
     library = native.library_for(qkv)
     num_kv_heads, head_dim = key_cache.shape[1:]
-    if library is None or key_cache.dtype != qkv.dtype or head_dim > _MAX_HEAD_DIM:
+    if library is None or key_cache.dtype != qkv.dtype or head_dim > MAX_HEAD_DIM:
         return rotary_to_cache_reference(qkv, rotation, norm, key_cache, value_cache, slots)
     tokens = len(qkv)
     num_heads = qkv.shape[1] // head_dim - 2 * num_kv_heads

@@ -4,6 +4,7 @@
  * a node of the prefix tree, which the plan made neighbours.
  */
 #include "attention_tile.h"
+#include "kernels.h"
 
 static void run_block(const Attention *a, Scratch *s, int64_t begin, int64_t rows, int64_t tile) {
     FOR_ROWS(rows, block_tile(ROWS, a, s, begin, tile))

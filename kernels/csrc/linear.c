@@ -3,7 +3,7 @@
  * A weight (outputs, inputs) is packed into panels of PANEL outputs: float32 (panels, inputs, PANEL), bfloat16
  * (panels, inputs / 2, PANEL, 2), padded with zeros. A panel is streamed once per block of rows.
  */
-#include "simd.h"
+#include "kernels.h"
 
 #define THREAD_WORK 65536 /* multiply-adds below which a second thread costs more than it gains */
 

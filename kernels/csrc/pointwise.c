@@ -2,7 +2,7 @@
  *
  * Elements are float32 or bfloat16 (`half`), arithmetic is float32; a bfloat16 result is rounded once.
  */
-#include "simd.h"
+#include "kernels.h"
 
 #define THREAD_WORK 32768 /* elements below which a second thread costs more than it gains */
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ....kernels.decoder_stack import DecoderLayer, DecoderStack, StepInputs
 from ....kernels.linear import PackedLinear
-from ....kernels.paged_attention import AttentionSpec, paged_attention
-from ....kernels.rms_norm import add_rms_norm, rms_norm
-from ....kernels.rotary_to_cache import HeadNorm, Rotation, rotary_to_cache
-from ....kernels.silu_and_mul import silu_and_mul
+from ....kernels.paged_attention import AttentionSpec
+from ....kernels.rotary_to_cache import HeadNorm, Rotation
 from ....lang.errors import ModelError
 from ..forward_batch import ForwardBatch
 from ..kv_pool import KVShape, TokenToKVPool
@@ -100,33 +99,19 @@ def _windows(config: PretrainedConfig) -> tuple[int, ...]:
 
 def _rotation(config: PretrainedConfig, head_dim: int) -> tuple[Tensor, float]:
     """Inverse frequencies and scale. A "dynamic" rope only changes beyond the context length, which we never pass."""
-    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-
     rope = config.rope_parameters or {}
     kind = rope.get("rope_type", "default")
     if kind == "default":
         exponent = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
         return 1.0 / (float(rope.get("rope_theta", 10_000.0)) ** exponent), 1.0
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
     if kind not in ROPE_INIT_FUNCTIONS:
         raise ModelError(
             f"config.json asks for rope_type {kind!r}; known are default, {', '.join(ROPE_INIT_FUNCTIONS)}"
         )
     inv_freq, scale = ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"))
     return inv_freq.float(), float(scale)
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """Weights of one decoder layer."""
-
-    input_norm: Tensor  # (hidden,)
-    qkv: PackedLinear  # hidden -> (heads + 2 * kv_heads) * head_dim: queries, keys, values
-    head_norm: HeadNorm | None
-    attention: AttentionSpec
-    output: PackedLinear  # heads * head_dim -> hidden
-    mlp_norm: Tensor  # (hidden,)
-    gate_up: PackedLinear  # hidden -> 2 * intermediate: gate, up
-    down: PackedLinear  # intermediate -> hidden
 
 
 class LlamaModel:
@@ -140,24 +125,18 @@ class LlamaModel:
         self.context_len = config.context_len
         self.kv_shape = KVShape(config.num_layers, config.num_kv_heads, config.head_dim, dtype)
         self._embedding, self._head = reader.embedding_and_head()
-        self._layers = tuple(reader.layer(index) for index in range(config.num_layers))
-        self._norm = reader.vector("model.norm.weight", config.hidden_size)
+        self._stack = DecoderStack(
+            [reader.layer(index) for index in range(config.num_layers)],
+            reader.vector("model.norm.weight", config.hidden_size),
+            config.norm_eps,
+        )
         self._inv_freq = torch.tensor(config.inv_freq, dtype=torch.float32, device=device)
 
     def forward(self, batch: ForwardBatch, pool: TokenToKVPool) -> Tensor:
         """Compute the batch, write its KV into `pool`, return logits (wanted, vocab) in float32."""
-        eps = self.config.norm_eps
-        rotation = self._rotate(batch.positions)
-        residual = self._embedding.index_select(0, batch.input_ids)  # (tokens, hidden)
-        normed = rms_norm(residual, self._layers[0].input_norm, eps)
-        for index, layer in enumerate(self._layers):
-            keys, values = pool.keys[index], pool.values[index]
-            query = rotary_to_cache(layer.qkv(normed), rotation, layer.head_norm, keys, values, batch.slots)
-            attended = paged_attention(query, keys, values, batch.layout, layer.attention)
-            normed = add_rms_norm(layer.output(attended.flatten(1)), residual, layer.mlp_norm, eps)
-            hidden = layer.down(silu_and_mul(layer.gate_up(normed)))
-            following = self._layers[index + 1].input_norm if index + 1 < len(self._layers) else self._norm
-            normed = add_rms_norm(hidden, residual, following, eps)
+        embedded = self._embedding.index_select(0, batch.input_ids)  # (tokens, hidden)
+        inputs = StepInputs(self._rotate(batch.positions), pool.data, batch.slots, batch.layout)
+        normed = self._stack(embedded, inputs)
         if batch.wanted is not None:
             normed = normed.index_select(0, batch.wanted)
         return self._head.wide(normed)
@@ -189,7 +168,7 @@ class _Reader:
             return embedding, PackedLinear(embedding)
         return embedding, self._linear(["lm_head"], [shape[0]], shape[1], biased=False)
 
-    def layer(self, index: int) -> _Layer:
+    def layer(self, index: int) -> DecoderLayer:
         config = self._config
         prefix = f"model.layers.{index}."
         attention, mlp = prefix + "self_attn.", prefix + "mlp."
@@ -202,7 +181,7 @@ class _Reader:
                 key=self.vector(attention + "k_norm.weight", config.head_dim),
                 eps=config.norm_eps,
             )
-        return _Layer(
+        return DecoderLayer(
             input_norm=self.vector(prefix + "input_layernorm.weight", hidden),
             qkv=self._linear(
                 [attention + "q_proj", attention + "k_proj", attention + "v_proj"],
