@@ -13,6 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from ..lang.constraints import Constraint
 from ..lang.sampling import Sampling
+from .chat_template import ChatTemplate as ChatTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Markup:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token ids that an earlier answer of this backend produced, with the text they stand for; never tokenised again."""
+    """Token ids that an earlier answer of this backend produced, and their text; never tokenised again."""
 
     ids: tuple[int, ...]
     text: str
@@ -72,7 +73,8 @@ class Hints:
 class Request:
     """Generate a continuation of `prompt`, `sampling.n` times.
 
-    `stream=False`: nobody reads the answer as it grows, so a backend may send each sample as one chunk, which costs less.
+    `stream=False`: nobody reads the answer as it grows, so a backend may send each sample as one chunk, which costs
+    less.
     """
 
     prompt: tuple[Piece, ...]
@@ -149,7 +151,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRequest:
-    """Score each choice as the continuation of `prompt`, in one call; `unconditional` also scores it without the prompt."""
+    """Score each choice as the continuation of `prompt`, in one call; `unconditional` scores it without, too."""
 
     prompt: tuple[Piece, ...]
     choices: tuple[str, ...]
@@ -172,14 +174,6 @@ class ChoiceScore:
     logprobs: tuple[float, ...]
     unconditional: tuple[float, ...] = ()
     usage: Usage = Usage()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatTemplate:
-    """A model's chat template: the jinja source and the special tokens it names (`bos_token`, `eos_token`, ...)."""
-
-    source: str
-    special_tokens: tuple[tuple[str, str], ...] = ()
 
 
 ConstraintKind = Literal["regex", "json_schema", "grammar", "choices"]

@@ -1,7 +1,7 @@
 """Chat markup from a model's own template: what stands before each message's content, and after the last.
 
 The template is rendered with marks in place of contents, so user data never passes through it and the markup depends
-on the order of roles only. Rendering follows transformers' `apply_chat_template`. Used by `conversation.py` alone.
+on the order of roles only. Used by `conversation.py` alone.
 """
 
 from __future__ import annotations
@@ -9,13 +9,10 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
 from ..backend.api import ChatTemplate
 from ..lang.errors import RoleError
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 # What a model without a template sees: plain paragraphs, as base models know them from the web.
 PLAIN_TEMPLATE = ChatTemplate(
@@ -56,7 +53,7 @@ class ChatFormat:
 
     def __init__(self, template: ChatTemplate | None) -> None:
         self._template = template or PLAIN_TEMPLATE
-        self._compiled = _compile(self._template.source)
+        self._template.check()
         self.layout = functools.lru_cache(maxsize=512)(self._layout)
 
     def _layout(self, roles: tuple[str, ...], *, start: int = 0, is_open: bool = False) -> Layout:
@@ -106,16 +103,11 @@ class ChatFormat:
         return [by_prompt, whole, *followed]
 
     def _render(self, roles: tuple[str, ...], *, add_generation_prompt: bool = False) -> _Rendering:
-        from jinja2 import TemplateError
-
         messages = [{"role": role, "content": f"{PAD}{_mark(i)}{PAD}"} for i, role in enumerate(roles)]
-        names: dict[str, Any] = dict(self._template.special_tokens)
         try:
-            text = self._compiled.render(
-                messages=messages, add_generation_prompt=add_generation_prompt, tools=None, documents=None, **names
-            )
-        except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
-            return _Rendering("", str(error) or type(error).__name__)
+            text = self._template.render(messages, add_generation_prompt=add_generation_prompt)
+        except RoleError as error:
+            return _Rendering("", str(error))
         return _Rendering(text, None)
 
 
@@ -172,32 +164,3 @@ def _cut(text: str, num: int, start: int, *, is_open: bool) -> Layout | None:
 
 def _refuse(roles: tuple[str, ...], reason: str) -> NoReturn:
     raise RoleError(f"the model's chat template refuses the roles {', '.join(roles)}: {reason}")
-
-
-@functools.lru_cache(maxsize=32)
-def _compile(source: str) -> Template:
-    """Compile as transformers does: sandboxed, blocks trimmed, its three helpers defined."""
-    import json
-    from datetime import datetime
-
-    from jinja2 import TemplateError
-    from jinja2.ext import loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def raise_exception(message: str) -> NoReturn:
-        raise TemplateError(message)
-
-    def tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
-
-    def strftime_now(pattern: str) -> str:
-        return datetime.now().strftime(pattern)
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = strftime_now
-    try:
-        return environment.from_string(source)
-    except TemplateError as error:
-        raise RoleError(f"the model's chat template is not valid: {error}") from error

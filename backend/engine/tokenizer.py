@@ -1,6 +1,6 @@
 """`Tokenizer`: prompts in, token ids out, with data kept apart from markup.
 
-Wraps a transformers tokenizer; knows nothing of requests or models. Used by the engine's front and by scoring.
+Wraps a tokenizer of the tokenizers library; knows nothing of requests or models. Used by the engine's front.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...lang.errors import ModelError, PromptError
+from ...lang.errors import ModelError, PromptError, RoleError
 from ..api import ChatTemplate, Markup, Piece, Text, Tokens
 from .text_cache import TextCache
+from .tokenizer_files import SourceTokenizer, open_tokenizer
 from .vocabulary import Vocabulary, build_vocabulary
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ Place = Literal["start", "after-special", "after-text"]
 class Tokenizer:
     """Encodes prompts for one model.
 
-    `hf` is the transformers tokenizer (fast), `vocab_size` the width of the model's logits, `eos_ids` all ids that end
-    a sequence.
+    `hf` is a fast tokenizer of transformers, or what its files say; `vocab_size` the width of the model's logits,
+    `eos_ids` all ids that end a sequence.
     """
 
-    def __init__(self, hf: Any, *, vocab_size: int, eos_ids: Iterable[int]) -> None:
+    def __init__(self, hf: SourceTokenizer, *, vocab_size: int, eos_ids: Iterable[int]) -> None:
         from tokenizers import Tokenizer as RustTokenizer
 
         self.hf = hf
@@ -124,9 +125,13 @@ class Tokenizer:
 
     def render_chat(self, messages: Sequence[dict[str, Any]]) -> str:
         """Render messages through the chat template, ready for the assistant's answer. `PromptError` without one."""
-        if self.hf.chat_template is None:
+        template = self.chat_template
+        if template is None:
             raise PromptError("this model has no chat template; give the prompt as text instead of messages")
-        return str(self.hf.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
+        try:
+            return template.render(messages, add_generation_prompt=True)
+        except RoleError as error:
+            raise PromptError(f"the model's chat template refuses these messages: {error}") from error
 
     def _wants_bos(self, pieces: Sequence[Piece]) -> bool:
         first = next((piece for piece in pieces if piece.text or isinstance(piece, Tokens)), None)
@@ -208,18 +213,11 @@ class Tokenizer:
 
 def load_tokenizer(folder: Path, *, vocab_size: int) -> Tokenizer:
     """Load the tokenizer of a local model folder. `ModelError` when it is missing or of an unsupported kind."""
-    from transformers import AutoTokenizer
-
-    try:
-        hf = AutoTokenizer.from_pretrained(str(folder), use_fast=True, trust_remote_code=False)
-    except Exception as error:  # the tokenizers library raises nothing narrower for a file it cannot read
-        raise ModelError(f"no usable tokenizer in {folder} ({error}); fetch the checkpoint again") from error
-    if not getattr(hf, "is_fast", False):
-        raise ModelError(f"the tokenizer in {folder} has no fast form; convert it to tokenizer.json first")
+    hf = open_tokenizer(folder)
     return Tokenizer(hf, vocab_size=vocab_size, eos_ids=read_eos_ids(folder, hf))
 
 
-def read_eos_ids(folder: Path, hf: Any) -> frozenset[int]:
+def read_eos_ids(folder: Path, hf: SourceTokenizer) -> frozenset[int]:
     """Return every id that ends a sequence: generation_config.json's, else config.json's, and the tokenizer's own."""
     found: set[int] = set()
     for name in ("generation_config.json", "config.json"):
@@ -238,7 +236,7 @@ def read_eos_ids(folder: Path, hf: Any) -> frozenset[int]:
     return frozenset(found)
 
 
-def _bos_ids(hf: Any) -> tuple[int, ...]:
+def _bos_ids(hf: SourceTokenizer) -> tuple[int, ...]:
     plain = hf.backend_tokenizer.encode("a", add_special_tokens=False).ids
     whole = hf.backend_tokenizer.encode("a", add_special_tokens=True).ids
     for start in range(len(whole) - len(plain) + 1):

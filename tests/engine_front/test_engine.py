@@ -114,7 +114,7 @@ def test_chat_contents_never_become_special_tokens(engine: ramify.Engine) -> Non
     ids = engine.tokenizer.encode_prompt(pieces)
     special = [i for i in ids if i in engine.tokenizer.vocabulary.special_ids]
     names = ["<s>", "<|user|>", "<|end|>", "<|assistant|>"]
-    assert special == [engine.tokenizer.hf.convert_tokens_to_ids(name) for name in names]
+    assert special == [engine.tokenizer.hf.backend_tokenizer.token_to_id(name) for name in names]
 
 
 def test_samples_are_reproducible_and_differ(engine: ramify.Engine) -> None:

@@ -155,7 +155,7 @@ def test_a_dead_end_fails_its_request_alone(engine: ramify.Engine) -> None:
     thread.start()
     with pytest.raises(ramify.DeadEndError) as caught:
         # every digit is forbidden by a bias, so the constraint has no legal token left after "a"
-        digits = {engine.tokenizer.hf.convert_tokens_to_ids(str(digit)): -float("inf") for digit in range(10)}
+        digits = {engine.tokenizer.hf.backend_tokenizer.token_to_id(str(digit)): -float("inf") for digit in range(10)}
         digits |= {i: -float("inf") for i, b in enumerate(engine.tokenizer.vocabulary.token_bytes) if b[:1].isdigit()}
         engine.generate("x", constraint=Regex("a[0-9]+"), max_tokens=9, temperature=0, logit_bias=digits)
     assert caught.value.partial == "a"

@@ -8,16 +8,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import torch
 
 from ....lang.errors import ModelError
 from .api import CausalLM
 from .checkpoint import Checkpoint, resolve_folder
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+from .plain_config import plain_config
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Implementation = Literal["auto", "native", "transformers"]
@@ -27,11 +25,10 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model, the folder it came from (its tokenizer is there too) and its transformers config."""
+    """A model and the folder it came from; its tokenizer is there too."""
 
     model: CausalLM
     folder: Path
-    config: PretrainedConfig
 
 
 def load_model(
@@ -48,23 +45,25 @@ def load_model(
     naming one forces it. Raises ModelError that says what is wrong and what to do.
     """
     folder = resolve_folder(model)
-    config = load_config(folder)
+    raw = read_config(folder)
+    config = None if implementation == "transformers" else plain_config(raw)
+    config = config or load_config(folder, raw)
     target = resolve_device(device)
     weights_dtype = resolve_dtype(dtype, config, target)
     from .llama import DecoderConfig, LlamaModel
 
     native = None if implementation == "transformers" else DecoderConfig.of(config)
     if native is not None:
-        return LoadedModel(LlamaModel(native, Checkpoint(folder), weights_dtype, target), folder, config)
+        return LoadedModel(LlamaModel(native, Checkpoint(folder), weights_dtype, target), folder)
     if implementation == "native":
         raise ModelError(f"{config.model_type!r} is not of the native decoder family; use implementation='auto'")
     from .transformers_model import TransformersModel
 
-    return LoadedModel(TransformersModel(folder, config, weights_dtype, target), folder, config)
+    return LoadedModel(TransformersModel(folder, config, weights_dtype, target), folder)
 
 
-def load_config(folder: Path) -> PretrainedConfig:
-    """Read `config.json` through transformers, without remote code."""
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read `config.json` as it stands."""
     file = folder / "config.json"
     if not file.is_file():
         raise ModelError(f"{folder} has no config.json; give the folder of a Hugging Face checkpoint")
@@ -74,11 +73,16 @@ def load_config(folder: Path) -> PretrainedConfig:
         raise ModelError(f"{file} is not JSON ({error}); fetch the checkpoint again") from error
     if not isinstance(raw, dict):
         raise ModelError(f"{file} is not a JSON object; fetch the checkpoint again")
-    kind = raw.get("model_type")
     if "quantization_config" in raw:
         raise ModelError(
             f"{folder} holds quantised weights; give an unquantised checkpoint (float32, bfloat16, float16)"
         )
+    return raw
+
+
+def load_config(folder: Path, raw: dict[str, Any]) -> Any:
+    """Return the transformers config of a folder whose `config.json` holds `raw`; no remote code is run."""
+    file, kind = folder / "config.json", raw.get("model_type")
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
@@ -110,7 +114,7 @@ def resolve_device(device: str) -> torch.device:
     return target
 
 
-def resolve_dtype(dtype: str, config: PretrainedConfig, device: torch.device) -> torch.dtype:
+def resolve_dtype(dtype: str, config: Any, device: torch.device) -> torch.dtype:
     """Return the dtype of weights and KV."""
     if dtype != "auto":
         if dtype not in _DTYPES:
