@@ -59,6 +59,20 @@ def check_choices(choices: tuple[str, ...]) -> None:
             raise ParameterError(f"choices must be strings, got {choice!r} of type {type(choice).__name__}")
         if not choice:
             raise ParameterError("choices contains the empty string; every choice needs at least one character")
+        check_characters(choice)
         if choice in seen:
             raise ParameterError(f"choices contains {choice!r} twice; give each choice once")
         seen.add(choice)
+
+
+def check_characters(text: str) -> None:
+    """Raise `ParameterError` for text with half a surrogate pair in it, which no tokenizer and no file can hold."""
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ParameterError(
+            f"the text holds a lone surrogate, {text[error.start]!r}, at position {error.start}; "
+            "decode its bytes with errors='replace'"
+        ) from error

@@ -64,11 +64,11 @@ class Sampling:
             raise ParameterError("repetition_penalty must be greater than 0")
         if self.min_tokens > self.max_tokens:
             raise ParameterError(f"min_tokens ({self.min_tokens}) is greater than max_tokens ({self.max_tokens})")
+        if not isinstance(self.ignore_eos, bool):
+            raise ParameterError(f"ignore_eos must be True or False, got {self.ignore_eos!r}")
         for name in ("stop", "stop_token_ids", "stop_regex"):
             _check_stops(name, getattr(self, name))
-        for token_id, bias in self.logit_bias:
-            _check_number("logit_bias key", token_id, 0, math.inf)
-            _check_number("logit_bias value", bias, -math.inf, math.inf)
+        _check_bias(self.logit_bias)
 
     @property
     def is_greedy(self) -> bool:
@@ -119,7 +119,8 @@ _INTEGERS = {
     "logprobs",
     "prompt_logprobs",
     "seed",
-    "logit_bias key",
+    "a token id in logit_bias",
+    "a token id in stop_token_ids",
 }
 _OPTIONAL = {"logprobs", "prompt_logprobs", "seed"}
 
@@ -128,7 +129,7 @@ def _check_number(name: str, value: object, low: float, high: float) -> None:
     if value is None and name in _OPTIONAL:
         return
     kind = int if name in _INTEGERS else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kind) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, kind) or value != value:  # NaN is not equal to itself
         want = "an integer" if name in _INTEGERS else "a number"
         raise ParameterError(f"{name} must be {want}, got {value!r}")
     if not low <= value <= high:
@@ -139,19 +140,40 @@ def _check_number(name: str, value: object, low: float, high: float) -> None:
 def _check_stops(name: str, stops: object) -> None:
     kind = int if name == "stop_token_ids" else str
     if not isinstance(stops, tuple) or any(not isinstance(s, kind) or isinstance(s, bool) for s in stops):
-        raise ParameterError(f"{name} must be a tuple of {kind.__name__}, got {stops!r}")
+        what = "integers" if kind is int else "strings"
+        raise ParameterError(f"{name} takes {what}, one or a list of them; got {stops!r}")
     if len(stops) > MAX_STOPS:
         raise ParameterError(f"{name} has {len(stops)} entries; at most {MAX_STOPS} are allowed")
-    if name != "stop_token_ids" and "" in stops:
-        raise ParameterError(f"{name} contains the empty string, which would stop before the first token")
-    if name == "stop_regex":
-        for pattern in stops:
-            if len(pattern) > MAX_STOP_REGEX_LEN:
-                raise ParameterError(f"stop_regex is {len(pattern)} characters long; at most {MAX_STOP_REGEX_LEN}")
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ParameterError(f"stop_regex {pattern!r} is not a valid pattern: {error}") from error
+    match name:
+        case "stop_token_ids":
+            for token_id in stops:
+                _check_number("a token id in stop_token_ids", token_id, 0, math.inf)
+        case "stop" if "" in stops:
+            raise ParameterError("stop contains the empty string, which would stop before the first token")
+        case "stop_regex":
+            for pattern in stops:
+                _check_stop_regex(pattern)
+
+
+def _check_stop_regex(pattern: str) -> None:
+    if len(pattern) > MAX_STOP_REGEX_LEN:
+        raise ParameterError(f"stop_regex is {len(pattern)} characters long; at most {MAX_STOP_REGEX_LEN}")
+    try:
+        matches_nothing = re.compile(pattern).match("")
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ParameterError(f"stop_regex {pattern!r} is not a valid pattern: {error}") from error
+    if matches_nothing:
+        raise ParameterError(f"stop_regex {pattern!r} matches the empty text, so it would stop before the first token")
+
+
+def _check_bias(pairs: object) -> None:
+    if not isinstance(pairs, tuple) or any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs):
+        raise ParameterError(f"logit_bias must map token ids to numbers, as in {{5: -100.0}}, got {pairs!r}")
+    for token_id, bias in pairs:
+        _check_number("a token id in logit_bias", token_id, 0, math.inf)
+        _check_number("a value in logit_bias", bias, -math.inf, math.inf)
+        if bias == math.inf:
+            raise ParameterError("a value in logit_bias is infinite; -inf forbids a token, 1000 is enough to force it")
 
 
 def _normalise(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,8 +186,8 @@ def _normalise(parameters: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if name in ("stop", "stop_token_ids", "stop_regex"):
             value = _as_tuple(value)
-        elif name == "logit_bias" and isinstance(value, Mapping):
-            value = tuple(sorted(value.items()))
+        elif name == "logit_bias":
+            value = _as_pairs(value)
         elif name in ("logprobs", "prompt_logprobs") and isinstance(value, bool):
             value = 0 if value else None
         result[name] = value
@@ -175,4 +197,16 @@ def _normalise(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _as_tuple(value: object) -> object:
     if isinstance(value, (str, int)):
         return (value,)
-    return tuple(value) if isinstance(value, Sequence | set | frozenset) else value
+    if isinstance(value, bytes) or not isinstance(value, Sequence | set | frozenset):
+        return value
+    return tuple(value)
+
+
+def _as_pairs(value: object) -> object:
+    if isinstance(value, Mapping):
+        value = list(value.items())
+    if not isinstance(value, list | tuple):
+        return value
+    pairs = tuple(tuple(pair) if isinstance(pair, list) else pair for pair in value)
+    _check_bias(pairs)  # before the pairs are put in order: keys of different kinds have none
+    return tuple(sorted(pairs))
