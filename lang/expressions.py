@@ -10,9 +10,9 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
-from .constraints import Choices, Constraint, Grammar, JsonSchema, Regex, check_choices
+from .constraints import Choices, Constraint, Grammar, JsonSchema, Regex, check_characters, check_choices
 from .errors import ConstraintError, ParameterError, ProgramError, did_you_mean
 from .ir import ROLES
 from .location import at, caller_location
@@ -37,6 +37,13 @@ class Expression:
 
     def __radd__(self, other: object) -> Expression:
         return concat(other, self)
+
+    def __format__(self, spec: str) -> NoReturn:
+        """Refuse: in an f-string it would become its own description, and nothing would be generated."""
+        raise ProgramError(
+            f"an f-string cannot hold what is generated later{at(caller_location())}; "
+            'write "..." + ramify.gen(...) + "..." instead'
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +97,26 @@ class CallExpression(Expression):
     """Another program to be run inside the state it is appended to: `inline(state)` does it."""
 
     label: str
-    inline: Callable[[Any], Any]
+    inline: Callable[[Any], Any] = field(repr=False)
 
 
 def as_part(value: object) -> str | Expression:
-    """Return `value` if it can be appended, or raise `ProgramError`."""
-    if isinstance(value, str | Expression):
-        return value
-    kind = type(value).__name__
-    hint = (
-        "write str(...) around it" if isinstance(value, int | float) else "append text, gen(...), select(...) or a role"
-    )
-    raise ProgramError(f"cannot append a value of type {kind} to a state{at(caller_location())}; {hint}")
+    """Return `value` if it can be appended, or raise `ProgramError` (`ParameterError` for text that is broken)."""
+    match value:
+        case str():
+            check_characters(value)
+            return value
+        case Expression():
+            return value
+        case int() | float():
+            hint = "write str(...) around it"
+        case None:
+            hint = "a variable or argument has no value here"
+        case _ if callable(value):
+            hint = "call it, as in s += program(...)"
+        case _:
+            hint = "append text, gen(...), select(...) or a role"
+    raise ProgramError(f"cannot append a value of type {type(value).__name__}{at(caller_location())}; {hint}")
 
 
 def concat(left: object, right: object) -> Concat:
@@ -170,17 +185,16 @@ def select(
     for choices that are empty or given twice, and for unknown methods.
     """
     _check_name(name)
-    if choices is None or isinstance(choices, str):
+    if choices is None or isinstance(choices, str) or not isinstance(choices, Iterable):
         raise ParameterError(f"select needs choices: a list of strings, got {choices!r}")
     parts = tuple(choices)
-    if all(isinstance(part, str) for part in parts):
-        check_choices(tuple(str(part) for part in parts))
-    checked = tuple(as_part(part) for part in parts)
+    if not any(isinstance(part, Expression) for part in parts):  # while tracing, a choice may not be known yet
+        check_choices(parts)
     label = method if isinstance(method, str) else getattr(method, "__name__", repr(method))
     if label not in SELECT_METHODS:
         known = ", ".join(SELECT_METHODS)
         raise ParameterError(f"select has no method {label!r}{did_you_mean(label, SELECT_METHODS)}; there are {known}")
-    return SelectExpression(name, checked, label, caller_location())
+    return SelectExpression(name, parts, label, caller_location())
 
 
 def system(content: object) -> RoleExpression:
@@ -266,8 +280,8 @@ def _constraint(given: Mapping[str, Any]) -> tuple[Constraint | None, Callable[[
             case "regex", str():
                 return Regex(_checked_pattern(value)), None
             case "choices", _:
-                if isinstance(value, str):
-                    raise ParameterError(f"choices must be a list of strings, got the string {value!r}")
+                if isinstance(value, str) or not isinstance(value, Iterable):
+                    raise ParameterError(f"choices must be a list of strings, got {value!r}")
                 return Choices(tuple(value)), None
             case "grammar", str():
                 return Grammar(value), None
@@ -288,13 +302,17 @@ def _constraint(given: Mapping[str, Any]) -> tuple[Constraint | None, Callable[[
 def _checked_pattern(pattern: str) -> str:
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ConstraintError(f"regex {pattern!r} is not a valid pattern: {error}") from error
     return pattern
 
 
 def _schema_text(schema: dict[str, Any] | str) -> str:
     try:
-        return schema if isinstance(schema, str) and isinstance(json.loads(schema), dict | bool) else json.dumps(schema)
+        text = schema if isinstance(schema, str) else json.dumps(schema, allow_nan=False)
+        document = json.loads(text)
     except (TypeError, ValueError) as error:
         raise ConstraintError(f"json_schema is not a JSON document: {error}") from error
+    if not isinstance(document, dict | bool):
+        raise ConstraintError(f"json_schema must be a JSON object (or true), got {text}")
+    return text

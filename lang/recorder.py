@@ -79,6 +79,10 @@ class Recorder:
         """Append a generation."""
         sampling = Sampling.of(**{**self.parameters, **expression.parameters})
         self._check_new(expression.name, expression.location)
+        if sampling.n > 1 and expression.name is None:
+            raise ParameterError(
+                f"gen with n={sampling.n}{at(expression.location)} needs a name, or its samples cannot be read"
+            )
         op = Gen(expression.name, sampling, expression.constraint, expression.parse)
         node = self._extend(op, expression.location)
         if sampling.n > 1:
@@ -113,14 +117,13 @@ class Recorder:
     def begin_scope(self, name: str) -> None:
         """Start collecting text for a variable."""
         self._check_new(name, None)
-        if name in self._scopes:
-            raise VariableError(f"var_scope {name!r} is open already{at(caller_location())}")
         self._append(ScopeBegin(name))
         self._scopes.append(name)
 
     def end_scope(self, name: str) -> None:
         """Give the variable the text since `begin_scope`."""
         self._scopes.remove(name)
+        self._check_decided("the end of a var_scope")
         self._append(ScopeEnd(name))
 
     def set(self, name: str, value: Any) -> None:
@@ -193,11 +196,13 @@ class Recorder:
         return branch
 
     def _check_new(self, name: str | None, location: str | None) -> None:
+        where = at(location or caller_location())
         if name is not None and name in self.names:
-            where = at(location or caller_location())
             raise VariableError(
                 f"variable {name!r} is defined twice{where}; in a loop, number the names: f'{name}{{i}}'"
             )
+        if name is not None and name in self._scopes:
+            raise VariableError(f"variable {name!r} is defined{where} inside the var_scope of that name")
 
     def _check_decided(self, what: str) -> None:
         if self._samples is not None:

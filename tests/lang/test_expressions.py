@@ -51,8 +51,12 @@ def test_constraints(parameters, constraint):
         ({"stop": ["a", ""]}, "empty string"),
         ({"regex": "a", "choices": ["b"]}, "regex= and choices=; give at most one"),
         ({"type": int, "regex": "1"}, "type= and regex="),
-        ({"choices": "ab"}, "list of strings, got the string 'ab'"),
+        ({"choices": "ab"}, "list of strings, got 'ab'"),
+        ({"choices": 5}, "list of strings, got 5"),
         ({"choices": []}, "empty"),
+        ({"regex": "a{99999999999999999999}"}, "not a valid pattern"),
+        ({"json_schema": "[1]"}, "must be a JSON object"),
+        ({"json_schema": {"minimum": float("nan")}}, "not a JSON document"),
         ({"regex": 3}, "type int"),
         ({"regex": "(a"}, "not a valid pattern: missing"),
         ({"json_schema": "{"}, "not a JSON document"),
@@ -90,3 +94,33 @@ def test_a_select_without_method_or_with_a_wrong_one():
     assert select("a", ["x"], method=ramify.greedy_token_selection).method == "greedy_token_selection"
     with pytest.raises(ramify.ParameterError, match="there are token_length_normalized"):
         select("a", ["x"], method=len)
+
+
+def test_an_fstring_cannot_hold_what_is_generated_later():
+    for expression in (gen("a"), select("a", ["x"]), ramify.user("x"), "x" + gen("a")):
+        with pytest.raises(ramify.ProgramError, match=r"f-string cannot hold .*test_expressions.py:\d+\); write"):
+            f"Answer: {expression}"
+        assert f"{expression!r}".endswith(")")  # for looking at it
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (5, "of type int .*write str"),
+        (0.5, "of type float .*write str"),
+        (None, "of type NoneType .*has no value here"),
+        (ramify.function(lambda s: None), "of type Program .*call it, as in s \\+= program"),
+        (["x"], "of type list .*append text, gen"),
+        (b"x", "of type bytes .*append text, gen"),
+    ],
+)
+def test_what_cannot_be_appended_says_what_to_write(value, message):
+    for append in (lambda: "x" + gen("a") + value, lambda: value + gen("a"), lambda: ramify.user(value)):
+        with pytest.raises(ramify.ProgramError, match=message):
+            append()
+
+
+def test_text_with_half_a_surrogate_pair_is_refused_where_it_is_written():
+    with pytest.raises(ramify.ParameterError, match="lone surrogate"):
+        ramify.user("name: \udcff")
+    assert ramify.user("😀\0<|end|>").content == "😀\0<|end|>"
