@@ -136,10 +136,11 @@ class Chain:
         return snapshot.future
 
     def _wait(self, future: Future[T]) -> T:
-        try:
-            return future.result()
-        finally:
-            self._deliver(future)
+        error = future.exception()
+        if error is not None:
+            self.run.deliver(error)
+            raise error.with_traceback(None)  # where the loop raised it says nothing, and every read would add to it
+        return future.result()
 
     async def _await(self, future: Future[T]) -> T:
         try:
@@ -279,8 +280,9 @@ class Chain:
             self._define(op.name, variable)
 
     def _hints(self) -> Hints:
+        ahead = self._pending.copy()  # in one step: the body's thread appends meanwhile
         is_extended = any(
-            item.is_fork if isinstance(item, Snapshot) else isinstance(item.op, Gen | Select) for item in self._pending
+            item.is_fork if isinstance(item, Snapshot) else isinstance(item.op, Gen | Select) for item in ahead
         )
         return Hints(program=self.run.id, group=self.group, keep_prefix=is_extended, timeout=self.run.remaining)
 

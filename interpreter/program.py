@@ -54,6 +54,7 @@ class Program:
         self.parameters = {name: value for name, value in (parameters or {}).items() if value is not None}
         self.bound = dict(bound or {})
         self._is_method = False
+        _check_body(body)
         check_parameters(self.parameters)
         functools.update_wrapper(self, body)
         self.__signature__ = _signature(body)
@@ -115,8 +116,8 @@ class Program:
         from . import batch
 
         options = batch.BatchOptions(concurrency=concurrency, progress=progress, on_error=on_error)
-        checked = batch.check_rows(rows, lambda row: self._check_row(row))
-        return batch.run_batch(self._row_runner(resolve_backend(backend), timeout), checked, options)
+        run = self._row_runner(resolve_backend(backend), _checked(timeout))
+        return batch.run_batch(run, batch.check_rows(rows, self._check_row), options)
 
     async def arun_batch(
         self,
@@ -132,8 +133,8 @@ class Program:
         from . import batch
 
         options = batch.BatchOptions(concurrency=concurrency, progress=progress, on_error=on_error)
-        checked = batch.check_rows(rows, lambda row: self._check_row(row))
-        return await batch.arun_batch(self._row_runner(resolve_backend(backend), timeout), checked, options)
+        run = self._row_runner(resolve_backend(backend), _checked(timeout))
+        return await batch.arun_batch(run, batch.check_rows(rows, self._check_row), options)
 
     # ---- looking at it without running -----------------------------------------------------------------------------
 
@@ -185,12 +186,14 @@ class Program:
         return CallExpression(self._label, partial(self._inline, call=self._call(args, kwargs)))
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._is_method = True
+        # A program written in the class is a method of it; one that is only stored there stays what it is.
+        defined_in = str(getattr(self.body, "__qualname__", "")).rpartition(".")[0]
+        self._is_method = self._is_method or defined_in == owner.__qualname__
 
     def __get__(self, instance: object, owner: type | None = None) -> Program:
-        if instance is None:
-            return self
-        return self._with(MethodType(self.body, instance))
+        if instance is owner is not None or (instance is not None and self._is_method):  # classmethod gives the class
+            return self._with(MethodType(self.body, instance))
+        return self
 
     def __repr__(self) -> str:
         return f"<Program {self._label}{inspect.signature(self)}>"
@@ -200,7 +203,9 @@ class Program:
         return str(getattr(self, "__name__", "program"))
 
     def _with(self, body: Callable[..., Any], **changes: Any) -> Program:
-        return Program(body, **{"parameters": self.parameters, "bound": self.bound, **changes})
+        made = Program(body, **{"parameters": self.parameters, "bound": self.bound, **changes})
+        made._is_method = self._is_method and body is self.body
+        return made
 
     def _execution(
         self, call: Callable[[Any], Any], backend: Backend, timeout: float | None, loop: asyncio.AbstractEventLoop
@@ -256,7 +261,14 @@ class Program:
             bound = self.__signature__.bind(*args, **arguments)
         except TypeError as error:
             raise ParameterError(f"{self._label}{self.__signature__}: {error}") from error
-        return lambda state: self.body(state, *bound.args, **bound.kwargs)
+        return partial(self._run_body, bound)
+
+    def _run_body(self, bound: inspect.BoundArguments, state: Writer) -> Any:
+        value = self.body(state, *bound.args, **bound.kwargs)
+        if inspect.iscoroutine(value) and not self.is_async:  # of an `async def` under a decorator that hides it
+            value.close()
+            raise ProgramError(f"{self._label} returned a coroutine; put @ramify.function on the async def itself")
+        return value
 
     def call_with_open_arguments(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], stand_in: Callable[[str], Any]
@@ -304,6 +316,20 @@ def function(body: Callable[..., Any] | None = None, /, **sampling: Any) -> Any:
     if body is None:
         return partial(Program, parameters=sampling)
     return Program(body)
+
+
+def _check_body(body: object) -> None:
+    """Raise `ProgramError` for what cannot be the body of a program."""
+    name = getattr(body, "__name__", repr(body))
+    if isinstance(body, classmethod | staticmethod):
+        kind = type(body).__name__
+        raise ProgramError(f"{name}: write @{kind} above @ramify.function, not below it")
+    if isinstance(body, Program | type) or not callable(body):
+        raise ProgramError(f"@ramify.function takes a function whose first parameter is the state, got {body!r}")
+    if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):
+        raise ProgramError(
+            f"{name} has a yield in it, so calling it runs nothing; append to the state and return instead"
+        )
 
 
 def _signature(body: Callable[..., Any]) -> inspect.Signature:

@@ -163,7 +163,7 @@ class State(Writer):
         chain = self._live("text_iter()")
         self.recorder.reference(name)
         chain.wake()
-        return (text for index, text in chain.slots[name].feed if index == sample)
+        return chain.slots[name].texts(sample)
 
 
 class AsyncState(Writer):
@@ -204,9 +204,8 @@ class AsyncState(Writer):
         chain = self._live("text_iter()")
         self.recorder.reference(name)
         chain.wake()
-        async for index, text in chain.slots[name].feed:
-            if index == sample:
-                yield text
+        async for text in chain.slots[name].atexts(sample):
+            yield text
 
 
 StateT = TypeVar("StateT", bound=Writer)
@@ -229,6 +228,11 @@ class Branches(Sequence[StateT], Generic[StateT]):
         if isinstance(key, str):
             return tuple(state[key] for state in self._states)  # type: ignore[index]  # both kinds of state have it
         return self._states[key]
+
+    def __setitem__(self, key: int, state: StateT) -> None:
+        """Take the same state again: what Python does last in `branches[0] += ...`."""
+        if self._states[key] is not state:
+            raise ProgramError(f"a branch cannot be replaced{at(caller_location())}; append to it with +=")
 
     def __len__(self) -> int:
         return len(self._states)

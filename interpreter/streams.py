@@ -6,6 +6,7 @@ Both wrap an `Execution` that has been started; reading never polls. Made by `Pr
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +14,7 @@ from typing import Any, Self
 from ..lang.errors import AbortError, VariableError, did_you_mean
 from .execution import Execution
 from .result import Result
-from .run import Delta
+from .run import Delta, Run
 from .values import Meta, Slot
 
 
@@ -21,7 +22,8 @@ class Stream:
     """A program that is running in the background; iterating over it yields every `Delta` of generated text.
 
     `text_iter()` yields the whole text of the main branch, constants included, `text_iter("x")` that of one variable.
-    `stream["x"]` waits for one variable, `result()` for the end. Leaving a `with` block aborts what is still running.
+    `stream["x"]` waits for one variable, `result()` for the end. Leaving a `with` block aborts what is still running,
+    and so does letting go of the stream and of its iterators.
 
     >>> import ramify
     >>> @ramify.function
@@ -34,18 +36,17 @@ class Stream:
     def __init__(self, execution: Execution) -> None:
         self._run, self._chain = execution.run, execution.chain
         self._future = asyncio.run_coroutine_threadsafe(execution.complete(), self._run.loop)
+        _abort_with(self, self._run)
 
     def __iter__(self) -> Iterator[Delta]:
-        return iter(self._run.events)
+        yield from self._run.events
 
     def text_iter(self, name: str | None = None, *, sample: int = 0) -> Iterator[str]:
         """Yield text as it comes; the pieces add up to `result().text()` or to the variable's text.
 
         Raises what the run raises, and `VariableError` if the program ends without defining `name`.
         """
-        if name is None:
-            return iter(self._chain.texts)
-        return (text for index, text in self._slot(name).feed if index == sample)
+        yield from self._chain.texts if name is None else self._slot(name).texts(sample)
 
     def __getitem__(self, name: str) -> Any:
         return self._slot(name).future.result().value
@@ -93,20 +94,17 @@ class AsyncStream:
         self._run, self._chain = execution.run, execution.chain
         self._task = self._run.loop.create_task(execution.complete())
         self._task.add_done_callback(_retrieve)
+        _abort_with(self, self._run)
 
-    def __aiter__(self) -> AsyncIterator[Delta]:
-        return aiter(self._run.events)
+    async def __aiter__(self) -> AsyncIterator[Delta]:
+        async for delta in self._run.events:
+            yield delta
 
     async def text_iter(self, name: str | None = None, *, sample: int = 0) -> AsyncIterator[str]:
         """Yield text as it comes; see `Stream.text_iter`."""
-        if name is None:
-            async for text in self._chain.texts:
-                yield text
-            return
-        slot = await self._slot(name)
-        async for index, text in slot.feed:
-            if index == sample:
-                yield text
+        texts = self._chain.texts if name is None else (await self._slot(name)).atexts(sample)
+        async for text in texts:
+            yield text
 
     async def get(self, name: str) -> Any:
         """The value of a variable, as soon as it is there."""
@@ -149,6 +147,11 @@ class AsyncStream:
                 return self._chain.slots[name]
         await self.result()
         raise _never_defined(name, self._chain.slots)
+
+
+def _abort_with(stream: object, run: Run) -> None:
+    """Abort the run when the stream is let go, since nobody can read it any more; its iterators hold it."""
+    weakref.finalize(stream, run.cancel, AbortError("the stream was let go before its end")).atexit = False
 
 
 def _never_defined(name: str, known: dict[str, Slot]) -> VariableError:

@@ -5,7 +5,7 @@ Filled by the evaluator on its event loop, read from any thread. Knows no backen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -114,3 +114,22 @@ class Slot:
         if not self.future.done():
             self.future.set_exception(error)
         self.feed.close(error)
+
+    def texts(self, sample: int) -> Iterator[str]:
+        """Yield the text of one sample as it comes; `ParameterError` at the end when there is no such sample."""
+        for index, text in self.feed:
+            if index == sample:
+                yield text
+        self._check_sample(sample)
+
+    async def atexts(self, sample: int) -> AsyncIterator[str]:
+        """The same without blocking the event loop."""
+        async for index, text in self.feed:
+            if index == sample:
+                yield text
+        self._check_sample(sample)
+
+    def _check_sample(self, sample: int) -> None:
+        num = max(1, len(self.future.result().samples))
+        if not 0 <= sample < num:
+            raise ParameterError(f"there is no sample {sample!r}; there are samples 0 to {num - 1}")

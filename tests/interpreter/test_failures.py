@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 
 import pytest
 
@@ -261,6 +262,14 @@ def test_variables_misused():
         with s.var_scope("v"):
             s["v"]
 
+    def defined_inside(s):
+        with s.var_scope("v"):
+            s += "x" + gen("v")
+
+    def nested(s):
+        with s.var_scope("v"), s.var_scope("v"):
+            s += "x"
+
     def in_branch(s):
         s += "x" + gen("answer")
         branch = s.copy()
@@ -274,6 +283,8 @@ def test_variables_misused():
         (twice, r"variable 'a' is defined twice \(.*test_failures"),
         (in_branch, "defined twice"),
         (inside, "inside its own var_scope"),
+        (defined_inside, r"'v' is defined \(.*test_failures.* inside the var_scope of that name"),
+        (nested, "inside the var_scope of that name"),
         (misspelt, "did you mean 'answer'"),
         (lambda s: s["x"], "none is defined yet"),
         (lambda s: s.set("x", 1) or s.set("x", 2), "defined twice"),
@@ -290,6 +301,59 @@ def test_what_cannot_be_appended_is_an_error_that_says_so():
             function(lambda s, v=value: s.__iadd__(v)).run(backend=FakeBackend())
         with pytest.raises(ramify.ProgramError, match=message):
             "a" + gen("x") + value
+
+
+def test_samples_nobody_could_read_or_choose_are_refused():
+    def unnamed(s):
+        s += "x" + gen(n=2)
+
+    def undecided(s):
+        s += "x"
+        with s.var_scope("scope"):
+            s += gen("v", n=2)
+
+    for body, error, message in [
+        (unnamed, ramify.ParameterError, r"gen with n=2 \(.*test_failures.* needs a name"),
+        (undecided, ramify.ProgramError, r"end of a var_scope .*keep\('v', index\)"),
+    ]:
+        with pytest.raises(error, match=message):
+            function(body).run(backend=FakeBackend())
+
+
+def test_reading_a_failure_again_adds_nothing_to_its_traceback():
+    lengths = []
+
+    @function
+    def program(s):
+        s += "x" + gen("a")
+        for _ in range(3):
+            try:
+                s["a"]
+            except ramify.GenError as error:
+                lengths.append(len(traceback.extract_tb(error.__traceback__)))
+                assert isinstance(error.__cause__, ramify.BackendError)
+
+    program.run(backend=FakeBackend(failures={0: BOOM}))
+    assert lengths[0] == lengths[2] <= 4
+
+
+def test_the_body_may_append_while_its_gens_are_answered():
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # the body's thread and the loop take turns as often as they can
+
+    @function
+    def program(s):
+        s += "x"
+        for i in range(20):
+            s += gen(f"a{i}", max_tokens=1)
+            for _ in range(300):
+                s += "y"
+
+    try:
+        for _ in range(3):
+            program.run(backend=FakeBackend())
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_ctrl_c_ends_the_run_and_its_requests():

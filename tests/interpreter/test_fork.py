@@ -173,7 +173,7 @@ def test_requests_of_an_unread_branch_are_finished_too():
 def test_many_branches_need_no_threads():
     import threading
 
-    backend = FakeBackend(delay=0.05)
+    backend = FakeBackend(delay=0.5)
 
     @function
     def program(s):
@@ -185,3 +185,54 @@ def test_many_branches_need_no_threads():
     before = threading.active_count()
     assert program.run(backend=backend).value[1] <= before + 1
     assert backend.max_in_flight == 64
+
+
+def test_a_branch_is_appended_to_by_its_index_too():
+    @function
+    def program(s):
+        s += "x"
+        branches = s.fork(2)
+        for i in range(2):
+            branches[i] += str(i) + gen("v")
+        with pytest.raises(ramify.ProgramError, match="cannot be replaced"):
+            branches[0] = branches[1]
+        return branches["v"]
+
+    assert program.run(backend=FakeBackend({"x0": "a", "x1": "b"})).value == ("a", "b")
+
+
+def test_forks_three_deep_keep_their_own_text_and_join_level_by_level():
+    @function
+    def program(s):
+        s += "r"
+        for i, one in enumerate(outer := s.fork(2)):
+            one += str(i)
+            for j, two in enumerate(middle := one.fork(2)):
+                two += str(j)
+                for k, three in enumerate(inner := two.fork(2)):
+                    three += str(k) + gen("leaf")
+                inner.join()
+                two.set("path", two.text())
+            middle.join()
+        outer.join()
+        return s["leaf"], s["path"]
+
+    backend = FakeBackend(lambda request: prompt_text(request.prompt))
+    leaves, paths = program.run(backend=backend).value
+    assert leaves == tuple(
+        tuple(tuple(f"r{i}{j}{k}" for k in range(2)) for j in range(2)) for i in range(2)
+    )  # fmt: skip
+    assert paths == (("r00", "r01"), ("r10", "r11"))
+
+
+def test_a_copy_inside_a_scope_goes_on_alone():
+    @function
+    def program(s):
+        with s.var_scope("scope"):
+            s += "a" + gen("v")
+            twin = s.copy()
+            twin += "twin" + gen("w")
+            s += "z"
+        return s["scope"], twin.text(), twin["v"], twin["w"]
+
+    assert program.run(backend=FakeBackend(["V", "W"])).value == ("aVz", "aVtwinW", "V", "W")

@@ -10,6 +10,7 @@ import pytest
 
 import ramify
 from ramify import FakeBackend, function, gen, select
+from ramify.interpreter.streams import Stream
 
 
 @function
@@ -177,3 +178,40 @@ async def test_a_cancelled_reader_leaves_the_stream_alone():
     await asyncio.sleep(0.02)
     reader.cancel()
     assert (await stream.result())["one"] == "upon a time"
+
+
+@pytest.mark.parametrize("hold", [lambda stream: stream, lambda stream: stream.text_iter("one"), iter])
+def test_letting_go_of_a_stream_aborts(hold):
+    slow = backend(piece_delay=30)
+    held = hold(story.stream(backend=slow))
+    texts = held.text_iter() if isinstance(held, Stream) else held
+    next(texts)
+    while not slow.in_flight:
+        time.sleep(0.01)
+    del held, texts
+    for _ in range(200):
+        if slow.aborted and not slow.in_flight:
+            break
+        time.sleep(0.01)
+    assert slow.aborted and not slow.in_flight
+
+
+async def test_letting_go_of_an_async_stream_aborts_and_leaves_no_task():
+    slow = backend(piece_delay=30)
+    stream = story.astream(backend=slow)
+    async for _ in stream.text_iter("one"):
+        break
+    del stream, _
+    for _ in range(200):
+        if len(asyncio.all_tasks()) == 1:
+            break
+        await asyncio.sleep(0.01)
+    assert slow.aborted and not slow.in_flight and len(asyncio.all_tasks()) == 1
+
+
+def test_a_sample_that_there_is_not_is_an_error():
+    stream = function(lambda s: s.__iadd__("x").__iadd__(gen("v", n=2))).stream(backend=FakeBackend([["a", "b"]]))
+    assert list(stream.text_iter("v", sample=1)) == ["b"]
+    for sample in (2, -1):
+        with pytest.raises(ramify.ParameterError, match="samples 0 to 1"):
+            list(stream.text_iter("v", sample=sample))

@@ -99,7 +99,7 @@ def test_the_time_limit_is_for_each_row():
     assert all(isinstance(row.error, ramify.DeadlineError) or row.error.__cause__ for row in rows)
     assert slow.in_flight == 0
     with pytest.raises(ramify.ParameterError, match="timeout"):
-        double.run_batch(rows_of(1), backend=backend, timeout=-1, on_error="raise")
+        double.run_batch(rows_of(1), backend=backend, timeout=-1)
 
 
 @pytest.mark.parametrize("program", [double, adouble])
