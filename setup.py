@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 
 SOURCES = sorted(str(path) for path in Path("kernels/csrc").glob("*.c"))
 HEADERS = sorted(str(path) for path in Path("kernels/csrc").glob("*.h"))
-COMMON = ["-O2", "-fopenmp", "-fvisibility=hidden", "-ffp-contract=fast"]
+COMMON = ["-O2", "-g0", "-fopenmp", "-fvisibility=hidden", "-ffp-contract=fast"]
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
 X86_VARIANTS = {"avx2": AVX2, "avx512": AVX512, "avx512_bf16": [*AVX512, "-mavx512bf16"]}

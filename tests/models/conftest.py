@@ -155,13 +155,15 @@ class Lab:
 
     def greedy(self, folder: Path, prompts: Sequence[Sequence[int]], num_tokens: int) -> list[list[int]]:
         """What transformers' own `generate` answers, one prompt at a time."""
+        from transformers import GenerationConfig
+
         model = self.reference(folder)
+        # a fresh config: a folder may bring one with an end-of-sequence token, at which our driver does not stop
+        model.generation_config = GenerationConfig(max_new_tokens=num_tokens, do_sample=False, pad_token_id=0)
         outputs = []
         for prompt in prompts:
             ids = torch.tensor([list(prompt)])
-            answer = model.generate(
-                ids, attention_mask=torch.ones_like(ids), max_new_tokens=num_tokens, do_sample=False
-            )
+            answer = model.generate(ids, attention_mask=torch.ones_like(ids))
             outputs.append(answer[0, len(prompt) :].tolist())
         return outputs
 

@@ -70,6 +70,12 @@ def test_through_transformers(lab: Any, name: str) -> None:
     check_against_generate(lab, folder, model)
 
 
+@pytest.mark.parametrize("implementation", ["native", "transformers"])
+def test_embedded_model(lab: Any, implementation: Any) -> None:
+    loaded = load_model(dtype="float32", device="cpu", implementation=implementation)
+    check_against_generate(lab, loaded.folder, loaded.model)
+
+
 def check_against_generate(lab: Any, folder: Any, model: Any) -> None:
     prompts = lab.prompts()
     expected = lab.greedy(folder, prompts, NUM_TOKENS)
