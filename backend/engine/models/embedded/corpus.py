@@ -110,38 +110,55 @@ def reading(rng: random.Random) -> str:
     return f"Text: {text}.\nQuestion: {question}\nAnswer: {item.answer}\n"
 
 
-MIX: Final[tuple[tuple[float, Callable[[random.Random], str]], ...]] = (
-    (22, question_list),
-    (7, same_relation_list),
-    (3, dialogue),
-    (7, statements),
-    (3, sums),
-    (5, review_list),
-    (4, ticket_list),
-    (2, judgements),
-    (5, records),
-    (2, reading),
-    (4, prose.country_passage),
-    (3, prose.animal_passage),
-    (4, prose.story_document),
-    (3, prose.tips_document),
-    (4, prose.react_trace),
-    (1, prose.tool_choice),
-    (19, chat.question_chat),
-    (6, chat.follow_up_chat),
-    (6, chat.memory_chat),
-    (2, chat.small_talk_chat),
-    (4, chat.writing_chat),
-    (4, chat.ticket_chat),
-    (2, chat.ticket_question_chat),
-    (5, chat.extraction_chat),
+def practice_list(rng: random.Random) -> str:
+    """Questions that have to be worked out, in plain text."""
+    items = [chat.practice_item(rng) for _ in range(rng.choice((1, 2, 4, 6)))]
+    return "".join(f"Q: {item.question}\nA: {item.answer}\n" for item in items)
+
+
+def drill_list(rng: random.Random) -> str:
+    """What is learned last, in plain text."""
+    items = [chat.drill_item(rng) for _ in range(rng.choice((1, 2, 4, 6)))]
+    return "".join(f"Q: {item.question}\nA: {item.answer}\n" for item in items)
+
+
+# The weight in each of three phases: facts, then more of what has to be worked out or copied, then yes or no.
+MIX: Final[tuple[tuple[float, float, float, Callable[[random.Random], str]], ...]] = (
+    (22, 12, 12, question_list),
+    (7, 4, 4, same_relation_list),
+    (3, 2, 2, dialogue),
+    (7, 4, 3, statements),
+    (3, 12, 8, sums),
+    (5, 4, 3, review_list),
+    (4, 4, 3, ticket_list),
+    (2, 2, 2, judgements),
+    (5, 8, 10, records),
+    (2, 4, 3, reading),
+    (4, 2, 2, prose.country_passage),
+    (3, 2, 2, prose.animal_passage),
+    (4, 3, 3, prose.story_document),
+    (3, 3, 3, prose.tips_document),
+    (4, 4, 4, prose.react_trace),
+    (1, 1, 1, prose.tool_choice),
+    (19, 11, 11, chat.question_chat),
+    (6, 4, 4, chat.follow_up_chat),
+    (6, 5, 4, chat.memory_chat),
+    (2, 2, 2, chat.small_talk_chat),
+    (4, 3, 3, chat.writing_chat),
+    (4, 4, 3, chat.ticket_chat),
+    (2, 2, 2, chat.ticket_question_chat),
+    (5, 9, 7, chat.extraction_chat),
+    (0, 14, 8, practice_list),
+    (0, 14, 8, chat.practice_chat),
+    (0, 0, 22, drill_list),
+    (0, 0, 18, chat.drill_chat),
 )
 
 
-def documents(seed: int) -> Iterator[str]:
-    """Documents without end; equal seeds give equal streams."""
+def documents(seed: int, phase: int = 0) -> Iterator[str]:
+    """Documents without end; equal seeds give equal streams. `phase` (0, 1, 2) chooses the column of `MIX`."""
     rng = random.Random(seed)
-    makers, weights = [maker for _, maker in MIX], [weight for weight, _ in MIX]
+    makers, weights = [row[3] for row in MIX], [row[phase] for row in MIX]
     while True:
         yield rng.choices(makers, weights)[0](rng)
 

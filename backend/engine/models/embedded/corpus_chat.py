@@ -8,7 +8,7 @@ from typing import Final
 
 from . import corpus_tasks as tasks
 from . import corpus_world as world
-from .corpus_facts import Item, draw_relation, fact_item, fill, with_article, yes_no_item
+from .corpus_facts import RELATIONS, YES_NO_DRILLS, Item, draw_relation, fact_item, fill, with_article, yes_no_item
 from .corpus_prose import expansion_pair, story_request, tips_pair
 from .corpus_tickets import draw_ticket, report
 
@@ -91,6 +91,48 @@ def draw_item(rng: random.Random, *, held_out: bool = False) -> Item:
     if kind < 0.68:
         return yes_no_item(rng, draw_relation(rng), held_out=held_out)
     return rng.choice(_TASKS)(rng, held_out=held_out)
+
+
+def practice_item(rng: random.Random) -> Item:
+    """A question that has to be worked out: sums, comparisons, letters, reading, yes or no."""
+    if rng.random() < 0.25:
+        return yes_no_item(rng, draw_relation(rng))
+    makers = (*_TASKS[:-2], tasks.arithmetic_item, tasks.comparison_item, tasks.reading_item)
+    return rng.choice(makers)(rng)
+
+
+def practice_chat(rng: random.Random) -> str:
+    """Questions that have to be worked out, as in `question_chat`."""
+    bare = rng.random() < 0.5
+    turns = (
+        [Turn("system", rng.choice(BARE_SYSTEMS if bare else SENTENCE_SYSTEMS))] if bare or rng.random() < 0.3 else []
+    )
+    for _ in range(rng.choice((1, 2, 3, 4))):
+        item = practice_item(rng)
+        turns += ask(item.question, item.answer if bare else item.sentence)
+    return render(turns)
+
+
+_ORDERS: Final = tuple(relation for relation in RELATIONS if relation.name.startswith(("day_", "month_", "translate_")))
+
+
+def drill_item(rng: random.Random) -> Item:
+    """What is learned last: yes or no, and the order of days and months."""
+    if rng.random() < 0.75:
+        return yes_no_item(rng, draw_relation(rng), templates=YES_NO_DRILLS)
+    return fact_item(rng, rng.choice(_ORDERS))
+
+
+def drill_chat(rng: random.Random) -> str:
+    """Drills as in `question_chat`."""
+    bare = rng.random() < 0.5
+    turns = (
+        [Turn("system", rng.choice(BARE_SYSTEMS if bare else SENTENCE_SYSTEMS))] if bare or rng.random() < 0.3 else []
+    )
+    for _ in range(rng.choice((1, 2, 4))):
+        item = drill_item(rng)
+        turns += ask(item.question, item.answer if bare else item.sentence)
+    return render(turns)
 
 
 def question_chat(rng: random.Random) -> str:

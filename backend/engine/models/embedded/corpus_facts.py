@@ -23,6 +23,11 @@ _YES_NO: Final = (
     "Is {a} {np}?", "Is {np} {a}?", "Would you say that {np} is {a}?", "Is it true that {np} is {a}?",
     "{np} is {a}, right?", "Is it right that {np} is {a}?", "Can you confirm that {np} is {a}?",
 )  # fmt: skip
+# Only the drills of the last phase have these.
+YES_NO_DRILLS: Final = (
+    *_YES_NO, "I think that {np} is {a}. Do you agree?", "Is this correct: {np} is {a}?",
+    "{np} is {a}. Is that correct?", "{np} is {a}. Do you agree?", "Is that so: {np} is {a}?", "Do you think that {np} is {a}?",
+)  # fmt: skip
 _YES_NO_HELD: Final = ("Is it correct that {np} is {a}?", "Do you agree that {np} is {a}?")
 
 
@@ -292,11 +297,13 @@ def fact_item(rng: random.Random, relation: Relation, *, held_out: bool = False)
             return Item(relation.name, fill(template, subject), answer, relation.sentence(subject, answer))
 
 
-def yes_no_item(rng: random.Random, relation: Relation, *, held_out: bool = False) -> Item:
+def yes_no_item(
+    rng: random.Random, relation: Relation, *, templates: tuple[str, ...] = _YES_NO, held_out: bool = False
+) -> Item:
     """A yes/no question about one fact, half of them false."""
     subject, answer = rng.choice(relation.pairs)
     claim = answer if rng.random() < 0.5 else rng.choice(relation.pairs)[1]
-    template = rng.choice(_YES_NO_HELD if held_out else _YES_NO).replace("{np}", relation.np)
+    template = rng.choice(_YES_NO_HELD if held_out else templates).replace("{np}", relation.np)
     truth = relation.sentence(subject, answer)
     body = truth[0].lower() + truth[1:] if truth.startswith(("The ", "A ", "An ")) else truth
     word = "Yes" if claim == answer else "No"

@@ -34,25 +34,54 @@ _PIECES: Final = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\r?\n|[^\S\r\n]+(?!\S)|[^\S
 _CUTS: Final = re.compile(r"(?<=\S) (?=[A-Za-z{'\"])")
 
 
+# What a user says cannot be foreseen: late in training these spans weigh a fifth, so that answers get the last word.
+_ASKED: Final = re.compile(
+    r"^(?:Q|Question|Review|Text|Ticket|User|USER|Human): .*$|<\|user\|>\n[^<]*|<\|system\|>\n[^<]*", re.MULTILINE
+)
+_ASKED_WEIGHT: Final = 0.2
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Warm-up, constant rate, linear decay to zero, in steps of `tokens_per_step` tokens."""
+    """What happens at which step.
 
-    steps: int
-    decay_steps: int
-    warmup_steps: int = 40
+    `rates` are the corners (step, share of the peak) of the learning rate. The phases of the corpus start at
+    `phase_steps`; from `answers_step` on, answers weigh more than questions and long rows are more frequent.
+    """
+
+    rates: tuple[tuple[int, float], ...] = (
+        (-1, 0.0),
+        (39, 1.0),
+        (1700, 1.0),
+        (2300, 1 / 3),
+        (2600, 1 / 3),
+        (3300, 0.0),
+    )
+    phase_steps: tuple[int, ...] = (0, 1300, 2300)
+    answers_step: int = 1700
     tokens_per_step: int = 4096
-    long_length: int = 1024
     short_length: int = 256
+    long_length: int = 1024
+
+    @property
+    def steps(self) -> int:
+        """The length of the run."""
+        return self.rates[-1][0]
 
     def rate(self, step: int) -> float:
-        """The fraction of the peak learning rate at a step."""
-        return min(1.0, (step + 1) / self.warmup_steps, (self.steps - step) / self.decay_steps)
+        """The share of the peak learning rate at a step."""
+        for (start, low), (stop, high) in itertools.pairwise(self.rates):
+            if start <= step < stop:
+                return low + (high - low) * (step - start) / (stop - start)
+        return 0.0
+
+    def phase(self, step: int) -> int:
+        """Which column of the corpus' mix a step draws from."""
+        return sum(step >= start for start in self.phase_steps) - 1
 
     def length(self, step: int) -> int:
-        """Rows are short; every eighth step, and every third one of the decay, is long."""
-        decaying = step >= self.steps - self.decay_steps
-        return self.long_length if step % (3 if decaying else 8) == 0 else self.short_length
+        """Rows are short; every eighth step, and later every third, is long."""
+        return self.long_length if step % (3 if step >= self.answers_step else 8) == 0 else self.short_length
 
 
 def train_tokenizer(seed: int) -> Tokenizer:
@@ -90,33 +119,39 @@ class RowSource:
 
     def __init__(self, tokenizer: Tokenizer, seed: int) -> None:
         self._tokenizer = tokenizer
-        self._documents = documents(seed + 2)
+        self._streams = [documents(seed + 2 + 2 * phase, phase) for phase in range(3)]
         self._rng = random.Random(seed + 3)
         self._begin, self._end = (token_id(tokenizer, token) for token in (BEGIN, END))
 
-    def _encode(self, text: str) -> list[int]:
-        cuts = [0]
+    def _encode(self, text: str) -> list[tuple[int, float]]:
+        cuts = {0, len(text)}
         for match in _CUTS.finditer(text):
             if self._rng.random() < (0.25 if text[match.start() - 1] in ":=" else 0.01):
-                cuts.append(match.end())
-        pieces = [text[start:stop] for start, stop in itertools.pairwise([*cuts, len(text)])]
-        return [token for piece in pieces for token in self._tokenizer.encode(piece).ids]
+                cuts.add(match.end())
+        asked = [match.span() for match in _ASKED.finditer(text)]
+        cuts.update(itertools.chain.from_iterable(asked))
+        tokens: list[tuple[int, float]] = []
+        for start, stop in itertools.pairwise(sorted(cuts)):
+            weight = _ASKED_WEIGHT if any(first <= start < last for first, last in asked) else 1.0
+            tokens += [(token, weight) for token in self._tokenizer.encode(text[start:stop]).ids]
+        return tokens
 
-    def _document(self, *, first: bool) -> list[int]:
-        text = next(self._documents)
-        ids = self._encode(text.removesuffix(END + "\n"))
-        begin = [self._begin] if self._rng.random() < (0.4 if first else 0.8) else []
-        return [*begin, *ids, self._end]
+    def _document(self, stream: Iterator[str], *, opens_row: bool) -> list[tuple[int, float]]:
+        tokens = self._encode(next(stream).removesuffix(END + "\n"))
+        begin = [(self._begin, _ASKED_WEIGHT)] if self._rng.random() < (0.4 if opens_row else 0.8) else []
+        return [*begin, *tokens, (self._end, 1.0)]
 
-    def rows(self, count: int, length: int) -> torch.Tensor:
-        """Token ids of shape (count, length)."""
+    def rows(self, count: int, length: int, phase: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and weights, both of shape (count, length), from one phase of the corpus."""
+        stream = self._streams[phase]
         rows = []
         for _ in range(count):
-            row = self._document(first=True)
+            row = self._document(stream, opens_row=True)
             while len(row) < length:
-                row += self._document(first=False)
+                row += self._document(stream, opens_row=False)
             rows.append(row[:length])
-        return torch.tensor(rows)
+        ids, weights = zip(*(zip(*row, strict=True) for row in rows), strict=True)
+        return torch.tensor(ids), torch.tensor(weights)
 
 
 def model_config(tokenizer: Tokenizer) -> LlamaConfig:
@@ -146,11 +181,13 @@ def make_optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     ]
 
 
-def loss_of(model: LlamaForCausalLM, rows: torch.Tensor) -> torch.Tensor:
-    """Mean cross entropy of every next token."""
+def loss_of(model: LlamaForCausalLM, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted mean of the cross entropy of every next token; both tensors are (rows, length)."""
     with torch.autocast(rows.device.type, dtype=torch.bfloat16):
         logits = model(input_ids=rows, use_cache=False).logits[:, :-1]
-    return torch.nn.functional.cross_entropy(logits.reshape(-1, VOCAB_SIZE).float(), rows[:, 1:].reshape(-1))
+    targets, shares = rows[:, 1:].reshape(-1), weights[:, 1:].reshape(-1)
+    losses = torch.nn.functional.cross_entropy(logits.reshape(-1, VOCAB_SIZE).float(), targets, reduction="none")
+    return (losses * shares).sum() / shares.sum()
 
 
 def save_folder(model: LlamaForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
@@ -185,14 +222,17 @@ class Trainer:
     schedule: Schedule
     step: int = 0
 
-    def rows(self) -> torch.Tensor:
-        """The rows of the current step, on the model's device."""
-        length = self.schedule.length(self.step)
-        return self.source.rows(self.schedule.tokens_per_step // length, length).to(self.model.device)
+    def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The rows and the weights of the current step, on the model's device."""
+        length, phase = self.schedule.length(self.step), self.schedule.phase(self.step)
+        ids, weights = self.source.rows(self.schedule.tokens_per_step // length, length, phase)
+        if self.step < self.schedule.answers_step:
+            weights = torch.ones_like(weights)
+        return ids.to(self.model.device), weights.to(self.model.device)
 
     def advance(self) -> float:
         """Do one step and return its loss."""
-        loss = loss_of(self.model, self.rows())
+        loss = loss_of(self.model, *self.rows())
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
@@ -242,8 +282,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demonstration model.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=3600)
-    parser.add_argument("--decay-steps", type=int, default=800)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint.pt")
@@ -254,8 +292,7 @@ def main() -> None:
     tokenizer = train_tokenizer(options.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = LlamaForCausalLM(model_config(tokenizer)).to(device)
-    schedule = Schedule(options.steps, options.decay_steps)
-    trainer = Trainer(model, make_optimizers(model), RowSource(tokenizer, options.seed), schedule)
+    trainer = Trainer(model, make_optimizers(model), RowSource(tokenizer, options.seed), Schedule())
     checkpoint = options.out / "checkpoint.pt"
     if options.resume:
         trainer.load(checkpoint)
