@@ -11,7 +11,10 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, NoReturn, TypeVar
+
+from ..lang.errors import AbortError
 
 T = TypeVar("T")
 
@@ -35,6 +38,8 @@ class LoopThread:
         future = asyncio.run_coroutine_threadsafe(_outcome(coroutine), self.loop)
         try:
             outcome = future.result()
+        except CancelledError:
+            raise AbortError("the run was cancelled before its end, as when the process ends") from None
         finally:
             future.cancel()  # no effect on one that is done
         return outcome()

@@ -187,6 +187,7 @@ class _Batch(Generic[T]):
 
 async def _all_or_first_error(tasks: Sequence[asyncio.Task[None]]) -> None:
     if tasks:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in tasks:  # of several that failed at once, the one whose row comes first
+            if task.done():
+                task.result()

@@ -6,9 +6,10 @@ It lives here because it runs programs, and like everything here it knows no eng
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
@@ -88,6 +89,8 @@ def options(
 ) -> None:
     """Programs for structured generation, and the engine that runs them."""
     composition: Composition = context.obj
+    if os.environ.get("NO_COLOR"):
+        context.color = False
     if version:
         typer.echo(f"ramify {composition.version}")
         raise typer.Exit
@@ -150,7 +153,7 @@ def generate(
     with reported(debug=composition.debug):
         text = sys.stdin.read() if prompt == "-" else prompt
         program = _continuation(text, chat=chat, regex=regex).with_sampling(**{**GREEDY, **sampling})
-        with composition.open_backend(backend, model) as opened:
+        with composition.open_backend(backend, model) as opened, _only_the_cause():
             if as_json:
                 _show_result(program.run(backend=opened), as_json=True)
             else:
@@ -171,7 +174,7 @@ def chat(
     """Talk to the model, greedily unless --temperature says otherwise; one line is one message."""
     composition: Composition = context.obj
     program = _turn.with_sampling(**{**GREEDY, **sampling})
-    with reported(debug=composition.debug), composition.open_backend(backend, model) as opened:
+    with reported(debug=composition.debug), composition.open_backend(backend, model) as opened, _only_the_cause():
         if sys.stdin.isatty():
             typer.echo(f"Model: {opened.capabilities.model}. {CHAT_HELP}.")
         start = [("system", system_prompt)] if system_prompt else []
@@ -207,6 +210,15 @@ def plugins(context: typer.Context) -> None:
                 typer.echo("  none")
 
 
+@contextmanager
+def _only_the_cause() -> Iterator[None]:
+    """The programs of this module are no business of whoever runs a command: say what failed, not which gen where."""
+    try:
+        yield
+    except GenError as error:
+        raise error.__cause__ or error from None
+
+
 def _continuation(prompt: str, *, chat: bool, regex: str | None) -> Program:
     @function
     def continuation(s: Any) -> None:
@@ -235,7 +247,7 @@ def _reply(program: Program, messages: list[tuple[str, str]], backend: Backend) 
     except GenError as error:
         if not isinstance(error.__cause__, PromptError):
             raise
-        typer.echo(f"{error}\nThe conversation is too long now; /reset starts a new one.", err=True)
+        typer.echo(f"{error.__cause__}\nThe conversation is too long now; /reset starts a new one.", err=True)
     return None
 
 

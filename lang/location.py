@@ -1,4 +1,4 @@
-"""Where in the user's code a call was made: the first frame outside this package.
+"""Where in the user's code a call was made: the first frame outside this package and the standard library.
 
 Used by expressions, recorder and tracer for error messages; knows nothing of them.
 """
@@ -6,20 +6,20 @@ Used by expressions, recorder and tracer for error messages; knows nothing of th
 from __future__ import annotations
 
 import sys
+from types import FrameType
 
 PACKAGE = __name__.partition(".")[0]
 
 
 def caller_location() -> str | None:
-    """Return `file:line` of the nearest frame that is not the library's own, or None."""
-    frame = sys._getframe(1)
-    while True:
-        module = str(frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] != PACKAGE:
+    """Return `file:line` of the nearest frame that is not the library's own (nor Python's), or None."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if module != PACKAGE and module not in sys.stdlib_module_names:
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        if frame.f_back is None:
-            return None
         frame = frame.f_back
+    return None
 
 
 def at(location: str | None) -> str:

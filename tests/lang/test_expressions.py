@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import threading
+
 import pytest
 
 import ramify
@@ -22,6 +26,17 @@ def test_the_location_is_the_users_line():
     assert gen("a").location.endswith(f"test_expressions.py:{line + 2}")
     assert ramify.gen_int("a").location.endswith(f"test_expressions.py:{line + 3}")
     assert ramify.assistant_begin().location.endswith(f"test_expressions.py:{line + 4}")
+
+
+def test_the_location_is_never_in_the_standard_library():
+    line = test_the_location_is_never_in_the_standard_library.__code__.co_firstlineno
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(contextlib.nullcontext(json.loads("1", parse_int=gen)))
+    assert made.location.endswith(f"test_expressions.py:{line + 3}")
+    made = []
+    thread = threading.Thread(target=lambda *parts: made.append(ramify.lang.location.caller_location()))
+    thread.start(), thread.join()
+    assert made[0].endswith(f"test_expressions.py:{line + 6}")
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,15 @@ async def test_on_error_raise_cancels_the_rest():
     assert len(runs.started) < 15 and runs.cancelled and runs.at_once == 0
 
 
+async def test_of_rows_that_fail_at_once_the_first_is_raised():
+    async def fail(row):
+        raise ZeroDivisionError(f"row {row['x']}")
+
+    for _ in range(20):
+        with pytest.raises(ZeroDivisionError, match="row 0"):
+            await arun_batch(fail, rows_of(50), BatchOptions(on_error="raise"))
+
+
 async def test_cancelling_the_batch_ends_its_rows():
     runs = Runs()
     task = asyncio.create_task(arun_batch(runs, rows_of(9), BatchOptions(concurrency=3)))

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -240,6 +241,13 @@ def test_an_interrupted_answer_ends_the_answer_only(chat, monkeypatch):
     assert len(backend.prompts[1].split("<|user|>")) == 2
 
 
+def test_a_failed_answer_tells_the_cause_and_not_where_the_command_keeps_its_gen(call, chat):
+    code, out, err = call("generate", "-", "--backend", "fake", stdin="")
+    assert (code, out) == (1, "") and err.startswith("error: the prompt is empty; put some text")
+    code, _, err = chat(ramify.FakeBackend([ramify.CapacityError("too big")]), ["hi"])
+    assert code == 1 and err == "error: too big\n"
+
+
 def test_plugins_are_listed_by_group(call):
     code, out, _ = call("plugins")
     assert code == 0
@@ -263,6 +271,22 @@ def test_the_module_runs_in_a_pipe_without_colours(file):
     process = in_a_process("run", f"{file}:broken", "--backend", "fake")
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "") and err.startswith("error: ZeroDivisionError") and "\x1b" not in err
+
+
+@pytest.mark.parametrize(("no_color", "is_coloured"), [("", True), ("1", False)])
+def test_a_terminal_gets_colours_unless_told_otherwise(file, no_color, is_coloured):
+    shown, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "ramify", "run", f"{file}:broken", "--backend", "fake"],
+        stdout=terminal,
+        stderr=terminal,
+        env={**os.environ, "NO_COLOR": no_color},
+    ) as process:
+        process.wait(timeout=60)
+    os.close(terminal)
+    text = os.read(shown, 10_000)
+    os.close(shown)
+    assert b"error: " in text.replace(b"\x1b[0m", b"") and (b"\x1b[31m" in text) is is_coloured
 
 
 def test_ctrl_c_ends_quietly(tmp_path):
