@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import textwrap
 import threading
 
 import pytest
@@ -209,3 +212,33 @@ async def test_async_batches_of_async_programs():
 
     rows = await program.arun_batch([{"x": x} for x in range(4)], backend=FakeBackend(["z"] * 4), concurrency=2)
     assert [row.unwrap().value for row in rows] == ["z"] * 4
+
+
+def test_a_process_ends_quietly_with_runs_under_way():
+    script = textwrap.dedent(
+        """
+        import ramify, threading
+
+        backend = ramify.FakeBackend(delay=60)
+
+        @ramify.function
+        def program(s):
+            s += "x" + ramify.gen("a")
+
+        threading.Thread(target=program.run, kwargs={"backend": backend}, daemon=True).start()
+        stream = program.stream(backend=backend)
+        while backend.in_flight < 2:
+            pass
+        """
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False)
+    assert ended.returncode == 0 and "Task" not in ended.stderr
+
+
+def test_a_run_that_is_cancelled_under_a_sync_caller_is_an_abort():
+    @function
+    async def program(s):
+        raise asyncio.CancelledError
+
+    with pytest.raises(ramify.AbortError, match="cancelled before its end"):
+        program.run(backend=FakeBackend())

@@ -175,6 +175,57 @@ def test_10_an_exception_inside_a_role_closes_it():
     assert [message["content"] for message in result.messages()] == ["first", "second", "third", "A"]
 
 
+@pytest.mark.parametrize("piece_len", [1, 3, 100])
+def test_11_text_around_the_gens_of_a_message_is_neither_lost_nor_doubled(piece_len):
+    @function
+    def program(s):
+        s += "outside " + ramify.user("q")
+        s += ramify.assistant("before " + gen("a", stop="!") + " between " + gen("b") + " after")
+        s += "end"
+
+    stream = program.stream(backend=FakeBackend(["first!", "second"], piece_len=piece_len))
+    whole = "".join(stream.text_iter())
+    message = "before first between second after"
+    assert whole == f"outside <|user|>q<|end|>\n<|assistant|>{message}<|end|>\nend" == stream.text()
+    assert stream.messages()[1] == {"role": "assistant", "content": message}
+    assert "".join(stream.text_iter("a")) == "first" and "".join(stream.text_iter("b")) == "second"
+
+
+def test_12_limits_count_tokens():
+    @function
+    def program(s):
+        s += "x" + gen("a", max_tokens=5) + select("b", ["yes", "no"]) + gen("c", max_tokens=2)
+
+    answers = FakeBackend(["abcdefghijklmnopqrstuvwxyz"] * 2, token_len=3, scores={"no": -0.1})
+    result = program.run(backend=answers)
+    assert (result["a"], result["c"]) == ("abcdefghijklmno", "abcdef")
+    assert (result.meta("a").completion_tokens, result.meta("a").finish_reason) == (5, "length")
+    assert result.text() == "xabcdefghijklmnonoabcdef"  # nothing of an answer's unused rest comes back later
+
+
+def test_12_branches_keep_what_stood_before_and_chats_on_one_backend_do_not_mix():
+    backend = FakeBackend(lambda request: request.prompt[-2].text.strip(), delay=0.01)
+
+    @function
+    def chat(s, name):
+        s += ramify.system(f"You are {name}.")
+        for turn in range(3):
+            s += ramify.user(f"{name} {turn}")
+            with s.assistant():
+                branches = s.fork(2)
+                for branch in branches:
+                    branch += f"[{name}]" + gen("v", max_tokens=4)
+                s += gen(f"a{turn}")
+
+    names = [f"user-{i}" for i in range(12)]
+    rows = chat.run_batch([{"name": name} for name in names], backend=backend)
+    for name, row in zip(names, rows, strict=True):
+        assert [row.value[f"a{turn}"] for turn in range(3)] == [f"{name} {turn}" for turn in range(3)]
+    for prompt in backend.prompts:
+        assert len({name for name in names if f"You are {name}." in prompt or f"[{name}]" in prompt}) == 1
+    assert sum(prompt.endswith("]") for prompt in backend.prompts) == 12 * 3 * 2
+
+
 def test_13_waiting_for_a_streamed_variable_costs_nothing_and_blocks_no_loop():
     @function
     def program(s):
@@ -211,6 +262,56 @@ def test_14_the_system_message_is_there_for_every_gen():
     result = program.run(backend=backend)
     assert all(prompt.count("SYS") == 1 for prompt in backend.prompts)
     assert result.messages()[0] == {"role": "system", "content": "SYS"}
+
+
+def test_15_every_call_has_its_own_time_limit_and_leaves_nothing_behind():
+    backend = FakeBackend(
+        lambda request: "done", delay=lambda request: 30 if "slow" in request.prompt[0].text else 0.05
+    )
+
+    @function
+    def program(s, word):
+        s += word + gen("a")
+
+    with pytest.raises(ramify.DeadlineError, match=r"timeout of 0\.1 s"):
+        program.run("slow", timeout=0.1, backend=backend)
+    assert program.run("quick", timeout=20, backend=backend)["a"] == "done"
+    assert program.run("quick", backend=backend)["a"] == "done"
+    assert (len(backend.requests), len(backend.aborted), backend.in_flight) == (3, 1, 0)
+
+
+def test_16_join_gathers_and_what_it_gathers_can_be_appended():
+    @function
+    def program(s):
+        s += "r"
+        branches = s.fork(3)
+        for i, branch in enumerate(branches):
+            branch += str(i) + gen("v")
+        s.join(branches)
+        s += "+".join(s["v"]) + gen("after")
+
+    backend = FakeBackend({"r0$": "a", "r1$": "b", "r2$": "c", r"ra\+b\+c$": "!"})
+    assert program.run(backend=backend).text() == "ra+b+c!"
+
+
+@pytest.mark.parametrize("piece_len", [1, 2, 5, 100])
+def test_17_streamed_text_is_complete_and_so_are_the_logprobs_that_came_with_it(piece_len):
+    answer = "a longer answer, in pieces"
+
+    @function
+    def program(s):
+        s += "x" + gen("a", logprobs=2) + "y" + gen("b", stop="wer")
+
+    stream = program.stream(backend=FakeBackend([answer, answer], piece_len=piece_len, token_len=2))
+    deltas = list(stream)
+    for name, text in (("a", answer), ("b", "a longer ans")):
+        assert "".join(delta.text for delta in deltas if delta.variable == name) == text == stream[name]
+        assert "".join(stream.text_iter(name)) == text
+    assert "".join(stream.text_iter()) == f"x{answer}ya longer ans" == stream.text()
+    meta = stream.meta("a")
+    assert "".join(entry.text for entry in meta.logprobs) == answer
+    assert [entry.token_id for entry in meta.logprobs] == list(meta.token_ids)
+    assert all(len(entry.top) == 2 for entry in meta.logprobs)
 
 
 def test_18_values_that_are_not_known_never_pass_for_values():
