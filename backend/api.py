@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
-from ..lang.constraints import Constraint
+from ..lang.constraints import Choices, Constraint, Grammar, JsonSchema, Regex
 from ..lang.sampling import Sampling
 from .chat_template import ChatTemplate as ChatTemplate
 
@@ -177,6 +177,19 @@ class ChoiceScore:
 
 
 ConstraintKind = Literal["regex", "json_schema", "grammar", "choices"]
+
+
+def constraint_kind(constraint: Constraint) -> ConstraintKind:
+    """Return the name under which `Capabilities` lists constraints of this kind."""
+    match constraint:
+        case Regex():
+            return "regex"
+        case JsonSchema():
+            return "json_schema"
+        case Grammar():
+            return "grammar"
+        case Choices():
+            return "choices"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from ..lang.constraints import Choices, Constraint, Grammar, JsonSchema, Regex
+from ..lang.constraints import Constraint, is_complete
 from ..lang.errors import (
     BackendError,
     ClosedError,
@@ -34,17 +34,17 @@ from .api import (
     ChatTemplate,
     ChoiceScore,
     Chunk,
-    ConstraintKind,
     Finish,
     Piece,
     Request,
     ScoreRequest,
     Tokens,
     Usage,
+    constraint_kind,
     prompt_text,
 )
 from .fake_sample import Logprobs, PrefixMemory, Sample, cut, pieces, unit
-from .fake_text import draw_constrained, draw_words, satisfies, token_id, tokenise
+from .fake_text import draw_constrained, draw_words, token_id, tokenise
 
 Answer = str | Sequence[str] | RamifyError | None
 Script = Sequence[Answer] | Mapping[str, Answer] | Callable[[Request], Answer]
@@ -216,8 +216,8 @@ class FakeBackend:
         if context_len is not None and len(ids) >= context_len:
             raise PromptError(f"the prompt has {len(ids)} tokens; the context of this model is {context_len}")
         constraint = request.constraint if isinstance(request, Request) else None
-        if constraint is not None and _kind(constraint) not in self._capabilities.constraints:
-            raise UnsupportedError(f"this FakeBackend was made without {_kind(constraint)} constraints")
+        if constraint is not None and constraint_kind(constraint) not in self._capabilities.constraints:
+            raise UnsupportedError(f"this FakeBackend was made without {constraint_kind(constraint)} constraints")
         with self._lock:
             usage = Usage(len(ids), self._cache.match(request.hints.cache_salt, ids))
             self._usage += usage
@@ -316,7 +316,7 @@ class FakeBackend:
         return cut(tokenise(text, self._token_len), sampling)
 
     def _constrained(self, text: str, constraint: Constraint, sampling: Sampling) -> Sample:
-        if not satisfies(constraint, text):
+        if is_complete(constraint, text) is False:
             raise DeadEndError(f"the scripted answer {text!r} does not satisfy {constraint}")
         tokens = tokenise(text, self._token_len)
         sample = cut(tokens, sampling.with_(ignore_eos=False, min_tokens=0))
@@ -378,15 +378,3 @@ class _Pace:
         if due > remaining:
             raise DeadlineError(f"the request took longer than its timeout of {timeout:g} s", partial=partial)
         self._backend.check_open()
-
-
-def _kind(constraint: Constraint) -> ConstraintKind:
-    match constraint:
-        case Regex():
-            return "regex"
-        case JsonSchema():
-            return "json_schema"
-        case Grammar():
-            return "grammar"
-        case Choices():
-            return "choices"

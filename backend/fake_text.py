@@ -39,23 +39,6 @@ def draw_words(rng: random.Random, num_words: int) -> str:
     return " " + " ".join(rng.choice(WORDS) for _ in range(num_words)).capitalize()
 
 
-def satisfies(constraint: Constraint, text: str) -> bool:
-    """True when `text` is a complete value of `constraint`; JSON is checked for syntax only, grammars are trusted."""
-    match constraint:
-        case Regex(pattern):
-            return re.fullmatch(pattern, text) is not None
-        case Choices(choices):
-            return text in choices
-        case JsonSchema():
-            try:
-                json.loads(text)
-            except ValueError:
-                return False
-            return True
-        case Grammar():
-            return True
-
-
 def draw_constrained(constraint: Constraint, rng: random.Random) -> str:
     """Return a random text that satisfies `constraint`; `ConstraintError` where only a script can."""
     match constraint:

@@ -5,8 +5,6 @@ Everything that can go wrong here raises; the caller wraps it into a `GenError` 
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -25,8 +23,9 @@ from ..backend.api import (
     TokenLogprob,
     Tokens,
     Usage,
+    constraint_kind,
 )
-from ..lang.constraints import Choices, Constraint, Grammar, JsonSchema, Regex, check_choices
+from ..lang.constraints import Choices, check_choices, is_complete
 from ..lang.errors import BackendError, ConstraintError, TruncationError, UnsupportedError
 from ..lang.ir import Gen, Select
 from ..lang.sampling import Sampling
@@ -153,7 +152,7 @@ async def run_select(backend: Backend, op: Select, prompt: tuple[Piece, ...], hi
 
 def _check_gen(capabilities: Capabilities, op: Gen) -> None:
     """Refuse what the backend cannot do before anything is sent."""
-    kind = None if op.constraint is None else _kind(op.constraint)
+    kind = None if op.constraint is None else constraint_kind(op.constraint)
     if kind is not None and kind not in capabilities.constraints:
         there_are = ", ".join(sorted(capabilities.constraints)) or "none"
         raise UnsupportedError(
@@ -163,24 +162,12 @@ def _check_gen(capabilities: Capabilities, op: Gen) -> None:
         raise UnsupportedError(f"backend {capabilities.model!r} does not return log-probabilities")
 
 
-def _kind(constraint: Constraint) -> str:
-    match constraint:
-        case Regex():
-            return "regex"
-        case JsonSchema():
-            return "json_schema"
-        case Grammar():
-            return "grammar"
-        case Choices():
-            return "choices"
-
-
 def _sample(op: Gen, answer: Answer) -> Sample:
     text, finish = answer.text, answer.finish
     assert finish is not None
     was_cut = finish.reason == "length"
     if op.constraint is not None and (was_cut or isinstance(op.constraint, Choices)):
-        complete = _is_complete(op.constraint, text)
+        complete = is_complete(op.constraint, text)
         if was_cut and not complete:
             message = f"max_tokens={op.sampling.max_tokens} ended the text inside its constraint: {text!r}"
             raise TruncationError(message, partial=text)
@@ -188,20 +175,3 @@ def _sample(op: Gen, answer: Answer) -> Sample:
             raise ConstraintError(f"the backend answered {text!r}, which is not one of the choices")
     value: Any = text if op.parse is None else op.parse(text)
     return Sample(text, answer.pieces(), value, answer.meta())
-
-
-def _is_complete(constraint: Constraint, text: str) -> bool:
-    """True when a text that was cut off satisfies its constraint all the same."""
-    match constraint:
-        case Regex(pattern):
-            return re.fullmatch(pattern, text) is not None
-        case Choices(choices):
-            return text in choices
-        case JsonSchema():
-            try:
-                json.loads(text)
-            except ValueError:
-                return False
-            return True
-        case Grammar():
-            return False

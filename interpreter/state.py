@@ -6,7 +6,7 @@ by forks; knows no backend.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
@@ -50,19 +50,19 @@ class Writer:
 
     def system(self) -> Block:
         """`with s.system():` what is appended inside is a system message."""
-        return Block(self, "system")
+        return self._role("system")
 
     def user(self) -> Block:
         """`with s.user():` what is appended inside is a user message."""
-        return Block(self, "user")
+        return self._role("user")
 
     def assistant(self) -> Block:
         """`with s.assistant():` what is appended inside is a message of the model."""
-        return Block(self, "assistant")
+        return self._role("assistant")
 
-    def var_scope(self, name: str) -> Scope:
+    def var_scope(self, name: str) -> Block:
         """`with s.var_scope("x"):` variable `x` is the text appended inside, without markup."""
-        return Scope(self, name)
+        return Block(name, self.recorder.begin_scope, self.recorder.end_scope)
 
     def set(self, name: str, value: Any) -> None:
         """Define variable `name` without touching the text."""
@@ -90,6 +90,9 @@ class Writer:
         if not states or not all(isinstance(state, Writer) for state in states):
             raise ParameterError("join needs the states of a fork: s.join(branches)")
         self.recorder.join([state.recorder for state in states])
+
+    def _role(self, role: str) -> Block:
+        return Block(role, self.recorder.begin_role, self.recorder.end_role)
 
     def _append(self, part: str | Expression) -> None:
         recorder = self.recorder
@@ -248,43 +251,24 @@ class Branches(Sequence[StateT], Generic[StateT]):
 
 
 class Block:
-    """The context manager of a role."""
+    """The context manager of a role, or of a variable that collects text; closes it whatever happens inside."""
 
-    def __init__(self, state: Writer, role: str) -> None:
-        self._recorder = state.recorder
-        self._role = role
-
-    def __enter__(self) -> None:
-        self._recorder.begin_role(self._role)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._recorder.end_role(self._role)
-            return
-        with suppress(RamifyError):  # the failure on its way matters more
-            self._recorder.end_role(self._role)
-
-
-class Scope:
-    """The context manager of a variable that collects text."""
-
-    def __init__(self, state: Writer, name: str) -> None:
-        self._recorder = state.recorder
+    def __init__(self, name: str, begin: Callable[[str], None], end: Callable[[str], None]) -> None:
         self._name = name
+        self._begin = begin
+        self._end = end
 
     def __enter__(self) -> None:
-        self._recorder.begin_scope(self._name)
+        self._begin(self._name)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self._recorder.end_scope(self._name)
+            self._end(self._name)
             return
         with suppress(RamifyError):  # the failure on its way matters more
-            self._recorder.end_scope(self._name)
+            self._end(self._name)
 
 
 def _choice(choice: str | Expression) -> Value:

@@ -5,6 +5,8 @@ Who enforces them (grammar plugins, masks) is the backend's business; here they 
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 
 from .errors import ParameterError
@@ -63,6 +65,23 @@ def check_choices(choices: tuple[str, ...]) -> None:
         if choice in seen:
             raise ParameterError(f"choices contains {choice!r} twice; give each choice once")
         seen.add(choice)
+
+
+def is_complete(constraint: Constraint, text: str) -> bool | None:
+    """True when `text` is a whole value of `constraint`; of a schema, when it is JSON. None: only a parser knows."""
+    match constraint:
+        case Regex(pattern):
+            return re.fullmatch(pattern, text) is not None
+        case Choices(choices):
+            return text in choices
+        case JsonSchema():
+            try:
+                json.loads(text)
+            except ValueError:
+                return False
+            return True
+        case Grammar():
+            return None
 
 
 def check_characters(text: str) -> None:

@@ -160,6 +160,8 @@ class Recorder:
 
     def join(self, branches: Sequence[Recorder]) -> tuple[str, ...]:
         """Gather what the branches defined since their fork; return the names."""
+        if any(branch is self or branch.ids is not self.ids for branch in branches):
+            raise ParameterError(f"join{at(caller_location())} takes branches of a fork in the same run")
         names = tuple(dict.fromkeys(name for branch in branches for name in branch.new_names))
         for name in names:
             self._check_new(name, None)

@@ -236,3 +236,25 @@ def test_a_copy_inside_a_scope_goes_on_alone():
         return s["scope"], twin.text(), twin["v"], twin["w"]
 
     assert program.run(backend=FakeBackend(["V", "W"])).value == ("aVz", "aVtwinW", "V", "W")
+
+
+def test_join_takes_branches_of_its_own_run_only():
+    kept = []
+
+    @function
+    def other(s):
+        s += "x" + gen("w")
+        kept.append(s)
+
+    @function
+    def program(s, branches):
+        s += "x"
+        s.join(branches(s))
+
+    other.run(backend=FakeBackend())
+    for branches in (lambda s: kept, lambda s: [s], lambda s: [*s.fork(2), s]):
+        with pytest.raises(ramify.ParameterError, match=r"join \(.*test_fork.* branches of a fork in the same run"):
+            program.run(branches, backend=FakeBackend())
+    for branches in ([], "x", [1]):
+        with pytest.raises(ramify.ParameterError, match="join needs the states of a fork"):
+            program.run(lambda s, given=branches: given, backend=FakeBackend())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ramify.lang.constraints import Choices, Grammar, JsonSchema, Regex, check_characters, check_choices
+from ramify.lang.constraints import Choices, Grammar, JsonSchema, Regex, check_characters, check_choices, is_complete
 from ramify.lang.errors import ParameterError
 
 
@@ -43,3 +43,20 @@ def test_text_with_half_a_surrogate_pair_is_refused_with_its_place():
     check_characters("plain, é, 😀, \0, \uffff")
     with pytest.raises(ParameterError, match=r"lone surrogate, '\\udc80', at position 2; decode its bytes"):
         check_characters("ab\udc80")
+
+
+@pytest.mark.parametrize(
+    ("constraint", "complete", "cut_off"),
+    [
+        (Regex("[0-9]+!"), "12!", "12"),
+        (Choices(("yes", "yesterday")), "yes", "yest"),
+        (JsonSchema("{}"), '{"a": [1]}', '{"a": [1'),
+    ],
+)
+def test_a_text_that_was_cut_off_is_told_from_a_whole_one(constraint, complete, cut_off):
+    assert is_complete(constraint, complete) is True
+    assert is_complete(constraint, cut_off) is False
+
+
+def test_only_a_parser_knows_the_sentences_of_a_grammar():
+    assert is_complete(Grammar('start: "x"'), "x") is None
