@@ -23,7 +23,7 @@ def test_roles_misused():
         s += ramify.user_begin() + "x" + ramify.assistant_end()
 
     for body, message in [
-        (nested, r"cannot open role 'assistant' \(.*\) inside role 'user', opened \(.*test_failures"),
+        (nested, r"cannot open role 'assistant' \(.*\) inside role 'user', opened \(.*test_misuse"),
         (left_open, r"role 'user' \(.*\) is still open at the end"),
         (wrong_end, "the open role is 'user'"),
         (lambda s: s.__iadd__(ramify.user_end()), "no role is open"),
@@ -62,10 +62,10 @@ def test_variables_misused():
         return s["anser"]
 
     for body, message in [
-        (twice, r"variable 'a' is defined twice \(.*test_failures"),
+        (twice, r"variable 'a' is defined twice \(.*test_misuse"),
         (in_branch, "defined twice"),
         (inside, "inside its own var_scope"),
-        (defined_inside, r"'v' is defined \(.*test_failures.* inside the var_scope of that name"),
+        (defined_inside, r"'v' is defined \(.*test_misuse.* inside the var_scope of that name"),
         (nested, "inside the var_scope of that name"),
         (misspelt, "did you mean 'answer'"),
         (lambda s: s["x"], "none is defined yet"),
@@ -95,7 +95,7 @@ def test_samples_nobody_could_read_or_choose_are_refused():
             s += gen("v", n=2)
 
     for body, error, message in [
-        (unnamed, ramify.ParameterError, r"gen with n=2 \(.*test_failures.* needs a name"),
+        (unnamed, ramify.ParameterError, r"gen with n=2 \(.*test_misuse.* needs a name"),
         (undecided, ramify.ProgramError, r"end of a var_scope .*keep\('v', index\)"),
     ]:
         with pytest.raises(error, match=message):
