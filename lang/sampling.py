@@ -120,7 +120,6 @@ _INTEGERS = {
     "prompt_logprobs",
     "seed",
     "a token id in logit_bias",
-    "a token id in stop_token_ids",
 }
 _OPTIONAL = {"logprobs", "prompt_logprobs", "seed"}
 

@@ -89,6 +89,11 @@ def test_stops_are_strings(name):
             Sampling.of(**{name: wrong})
 
 
+def test_a_refused_stop_is_shown_as_it_was_written():
+    with pytest.raises(ParameterError, match="got b'x'"):
+        Sampling.of(stop=b"x")
+
+
 def test_stop_token_ids_are_token_ids():
     assert Sampling.of(stop_token_ids=5).stop_token_ids == (5,)
     assert Sampling.of(stop_token_ids=[5, 0]).stop_token_ids == (5, 0)
