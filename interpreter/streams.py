@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from ..lang.errors import AbortError, VariableError, did_you_mean
 from .execution import Execution
 from .result import Result
 from .run import Delta, Run
 from .values import Meta, Slot
+
+T = TypeVar("T")
 
 
 class Stream:
@@ -39,14 +41,14 @@ class Stream:
         _abort_with(self, self._run)
 
     def __iter__(self) -> Iterator[Delta]:
-        yield from self._run.events
+        yield from self._read(self._run.events)
 
     def text_iter(self, name: str | None = None, *, sample: int = 0) -> Iterator[str]:
         """Yield text as it comes; the pieces add up to `result().text()` or to the variable's text.
 
         Raises what the run raises, and `VariableError` if the program ends without defining `name`.
         """
-        yield from self._chain.texts if name is None else self._slot(name).texts(sample)
+        yield from self._read(self._chain.texts if name is None else self._slot(name).texts(sample))
 
     def __getitem__(self, name: str) -> Any:
         return self._slot(name).future.result().value
@@ -78,6 +80,13 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _read(self, items: Iterable[T]) -> Iterator[T]:
+        try:
+            yield from items
+        except KeyboardInterrupt:  # its traceback may keep this stream for long, in a notebook say
+            self.close()
+            raise
 
     def _slot(self, name: str) -> Slot:
         for declared in self._chain.declared:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import signal
+import threading
 import time
 
 import pytest
@@ -215,3 +217,15 @@ def test_a_sample_that_there_is_not_is_an_error():
     for sample in (2, -1):
         with pytest.raises(ramify.ParameterError, match="samples 0 to 1"):
             list(stream.text_iter("v", sample=sample))
+
+
+@pytest.mark.parametrize("read", [iter, lambda stream: stream.text_iter(), lambda stream: stream.text_iter("one")])
+def test_ctrl_c_while_reading_aborts_though_the_stream_is_kept(read):
+    slow = backend(delay=30)
+    stream = story.stream(backend=slow)
+    threading.Timer(0.2, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(read(stream))
+    with pytest.raises(ramify.AbortError):
+        stream.result()
+    assert not slow.in_flight
