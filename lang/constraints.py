@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from .errors import ParameterError
+from .errors import ConstraintError, ParameterError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,34 @@ class Choices:
 
 
 Constraint = Regex | JsonSchema | Grammar | Choices
+
+
+CONSTRAINT_KINDS: tuple[str, ...] = ("regex", "json_schema", "grammar", "choices")
+
+
+def constraint_of(kind: str, value: Any) -> Constraint:
+    """Build a constraint of `kind` ("regex", "choices", "grammar", "json_schema") from what a user wrote for it.
+
+    Raises `ConstraintError` for a pattern or schema that is broken, `ParameterError` for a value of another type.
+
+    >>> constraint_of("json_schema", {"type": "integer"})
+    JsonSchema(schema='{"type": "integer"}')
+    """
+    match kind, value:
+        case "regex", str():
+            return Regex(_checked_pattern(value))
+        case "choices", _:
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise ParameterError(f"choices must be a list of strings, got {value!r}")
+            return Choices(tuple(value))
+        case "grammar", str():
+            return Grammar(value)
+        case "grammar", Grammar():
+            return value
+        case "json_schema", dict() | str():
+            return JsonSchema(_schema_text(value))
+        case _:
+            raise ParameterError(f"{kind}= has a value of type {type(value).__name__}, which it does not take")
 
 
 def check_choices(choices: tuple[str, ...]) -> None:
@@ -95,3 +125,22 @@ def check_characters(text: str) -> None:
             f"the text holds a lone surrogate, {text[error.start]!r}, at position {error.start}; "
             "decode its bytes with errors='replace'"
         ) from error
+
+
+def _checked_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ConstraintError(f"regex {pattern!r} is not a valid pattern: {error}") from error
+    return pattern
+
+
+def _schema_text(schema: dict[str, Any] | str) -> str:
+    try:
+        text = schema if isinstance(schema, str) else json.dumps(schema, allow_nan=False)
+        document = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise ConstraintError(f"json_schema is not a JSON document: {error}") from error
+    if not isinstance(document, dict | bool):
+        raise ConstraintError(f"json_schema must be a JSON object (or true), got {text}")
+    return text

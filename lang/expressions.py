@@ -7,13 +7,12 @@ the recorder; they know nothing of states or backends.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from .constraints import Choices, Constraint, Grammar, JsonSchema, Regex, check_characters, check_choices
-from .errors import ConstraintError, ParameterError, ProgramError, did_you_mean
+from .constraints import CONSTRAINT_KINDS, Constraint, Grammar, check_characters, check_choices, constraint_of
+from .errors import ParameterError, ProgramError, did_you_mean
 from .ir import ROLES
 from .location import at, caller_location
 from .sampling import PARAMETERS, Sampling
@@ -24,7 +23,7 @@ SELECT_METHODS: tuple[str, ...] = (
     "unconditional_likelihood_normalized",
     "constrained",
 )
-CONSTRAINT_PARAMETERS: tuple[str, ...] = ("type", "regex", "json_schema", "grammar", "choices")
+CONSTRAINT_PARAMETERS: tuple[str, ...] = ("type", *CONSTRAINT_KINDS)
 
 
 class Expression:
@@ -276,43 +275,10 @@ def _constraint(given: Mapping[str, Any]) -> tuple[Constraint | None, Callable[[
     if len(given) > 1:
         raise ParameterError(f"gen has {' and '.join(f'{name}=' for name in given)}; give at most one of them")
     for name, value in given.items():
-        match name, value:
-            case "regex", str():
-                return Regex(_checked_pattern(value)), None
-            case "choices", _:
-                if isinstance(value, str) or not isinstance(value, Iterable):
-                    raise ParameterError(f"choices must be a list of strings, got {value!r}")
-                return Choices(tuple(value)), None
-            case "grammar", str():
-                return Grammar(value), None
-            case "grammar", Grammar():
-                return value, None
-            case "json_schema", dict() | str():
-                return JsonSchema(_schema_text(value)), json.loads
-            case (("type" | "json_schema"), _):
-                from .types import type_spec  # pydantic is heavy: only programs with typed gens pay for it
+        if name == "type" or (name == "json_schema" and not isinstance(value, dict | str)):
+            from .types import type_spec  # pydantic is heavy: only programs with typed gens pay for it
 
-                spec = type_spec(value)
-                return spec.constraint, spec.parse
-            case _:
-                raise ParameterError(f"{name}= has a value of type {type(value).__name__}, which it does not take")
+            spec = type_spec(value)
+            return spec.constraint, spec.parse
+        return constraint_of(name, value), json.loads if name == "json_schema" else None
     return None, None
-
-
-def _checked_pattern(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ConstraintError(f"regex {pattern!r} is not a valid pattern: {error}") from error
-    return pattern
-
-
-def _schema_text(schema: dict[str, Any] | str) -> str:
-    try:
-        text = schema if isinstance(schema, str) else json.dumps(schema, allow_nan=False)
-        document = json.loads(text)
-    except (TypeError, ValueError) as error:
-        raise ConstraintError(f"json_schema is not a JSON document: {error}") from error
-    if not isinstance(document, dict | bool):
-        raise ConstraintError(f"json_schema must be a JSON object (or true), got {text}")
-    return text

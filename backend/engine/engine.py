@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
-from ...lang.constraints import Constraint
+from ...lang.constraints import CONSTRAINT_KINDS, Constraint, constraint_of
 from ...lang.errors import ParameterError
 from ...lang.sampling import Sampling
 from .. import registry
@@ -133,7 +133,8 @@ class Engine:
         """Generate, waiting for the answer: a `Generation`, a list of `n` > 1 of them, or a list of these for a list.
 
         A prompt is text (data: special tokens spelled in it are not recognised), a list of token ids, of chat messages,
-        or a tuple of pieces. `sampling`: see `Sampling`. The first prompt of a list that fails ends the others.
+        or a tuple of pieces. `sampling`: see `Sampling`, and one of `regex=`, `json_schema=`, `choices=` (or a
+        `constraint`). The first prompt of a list that fails ends the others.
 
         Given a `Request` alone it is `Backend.generate`: it returns the async iterator of chunks.
 
@@ -183,6 +184,10 @@ class Engine:
         """Return the engine's counts, taken between two steps."""
         return self._front.thread.call(lambda scheduler: scheduler.stats())
 
+    def cache_snapshot(self) -> dict[str, Any]:
+        """Return the prefix tree as plain values that JSON can hold: nodes with their tokens, locks and ages."""
+        return self._front.thread.call(lambda scheduler: scheduler.tree_cache.snapshot())
+
     def flush_cache(self) -> None:
         """Forget every cached prefix that no running request uses."""
         self._front.thread.call(lambda scheduler: scheduler.flush_cache())
@@ -209,7 +214,13 @@ class Engine:
     def _requests(
         self, prompt: Any, constraint: Constraint | None, hints: Hints | None, sampling: dict[str, Any]
     ) -> list[Request]:
-        parameters = Sampling.of(**sampling)
+        kinds = [name for name in CONSTRAINT_KINDS if sampling.get(name) is not None]
+        if len(kinds) + (constraint is not None) > 1:
+            given = ", ".join((*kinds, *(["constraint"] if constraint is not None else [])))
+            raise ParameterError(f"a request has one constraint at most; given are {given}")
+        if kinds:
+            constraint = constraint_of(kinds[0], sampling[kinds[0]])
+        parameters = Sampling.of(**{name: value for name, value in sampling.items() if name not in CONSTRAINT_KINDS})
         return [
             Request(
                 prompt=as_pieces(one, self.tokenizer),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import ramify
 from ramify.backend.api import Backend, Chunk, Hints, Markup, Request, Text, Tokens
 from ramify.lang.constraints import Choices, Regex
+from ramify.lang.errors import ParameterError
 
 PROMPTS = [
     "The quick brown fox",
@@ -174,6 +176,25 @@ def test_constraints(engine: ramify.Engine) -> None:
         assert re.fullmatch(pattern, answer.text) and answer.finish_reason == "stop"
     choice = engine.generate("Is it?", constraint=Choices(("yes", "no", "maybe")), max_tokens=20, n=3, seed=2)
     assert {answer.text for answer in choice} <= {"yes", "no", "maybe"}
+
+
+def test_constraints_in_the_spelling_of_gen(engine: ramify.Engine) -> None:
+    greedy = {"max_tokens": 40, "temperature": 0.0}
+    assert engine.generate("Call", regex="[a-c]{4}", **greedy).text.strip("abc") == ""
+    assert engine.generate("Is it?", choices=["yes", "no"], **greedy).text in ("yes", "no")
+    assert json.loads(engine.generate("Is it?", json_schema={"type": "boolean"}, **greedy).text) in (True, False)
+    with pytest.raises(ParameterError, match="one constraint at most; given are regex, choices"):
+        engine.generate("x", regex="a", choices=["b"])
+    with pytest.raises(ParameterError, match="given are regex, constraint"):
+        engine.generate("x", regex="a", constraint=Regex("b"))
+
+
+def test_the_cache_can_be_looked_at(engine: ramify.Engine) -> None:
+    engine.flush_cache()
+    answer = engine.generate("The fox and the hen", max_tokens=3, temperature=0.0)
+    snapshot = json.loads(json.dumps(engine.cache_snapshot()))
+    assert sum(len(node["tokens"]) for node in snapshot["nodes"]) == answer.usage.prompt_tokens + 2
+    assert all(node["locks"] == 0 for node in snapshot["nodes"])
 
 
 def test_streaming_gives_the_same_as_waiting(engine: ramify.Engine) -> None:
