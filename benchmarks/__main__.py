@@ -36,7 +36,7 @@ def main() -> None:
             for dtype in [dtype for dtype in SHAPES[name].dtypes if dtype in arguments.dtypes]:
                 for row in compare(name, folders[name], dtype, workloads, arguments):
                     rows.append(row)
-                    report = Report(machine(), tuple(rows), overhead, radix)
+                    report = Report(machine() | arguments.note, tuple(rows), overhead, radix)
                     path = write(report, arguments.output)
                     print(f"{name} {dtype} {row.workload}: {row.speedup:.2f}, same {row.agreement:.1%}", flush=True)
     if arguments.quick:
@@ -73,6 +73,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="most rounds per workload")
     parser.add_argument("--budget", type=float, default=90, help="seconds after which a workload starts no new round")
     parser.add_argument("--quick", action="store_true", help="tiny counts, to see that it runs; the times mean nothing")
+    parser.add_argument("--note", type=lambda text: {"note": text}, default={}, help="a remark for the report")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results", help="folder of the report")
     return parser.parse_args()
 

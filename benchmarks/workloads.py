@@ -25,8 +25,8 @@ class Generate:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that the workload asks for."""
-        return len(self.prompts) * self.num_new
+        """Tokens that the workload asks for: new ones, or those of the prompts where only one new one is asked for."""
+        return sum(map(len, self.prompts)) if self.num_new == 1 else len(self.prompts) * self.num_new
 
 
 @dataclass(frozen=True, slots=True)
