@@ -78,6 +78,8 @@ class Engine:
             raise ParameterError("overlap=True is not available in this version; leave it out")
         _check_sizes(max_total_tokens=max_total_tokens, page_size=page_size, chunked_prefill_size=chunked_prefill_size)
         _check_sizes(max_running=max_running, num_threads=num_threads)
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ParameterError(f"seed must be an integer, got {seed!r}")
         make_policy = registry.load("policies", policy)
         loaded = load_model(model, dtype=dtype, device=device)
         tokenizer = load_tokenizer(loaded.folder, vocab_size=loaded.model.vocab_size)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ...lang.constraints import check_characters
 from ...lang.errors import ParameterError, PromptError
 from ...lang.sampling import Sampling
 from ..api import Hints, Piece, Request
@@ -88,6 +89,8 @@ class RequestBuilder:
 
     def encode(self, prompt: Sequence[Piece], *, room: int) -> list[int]:
         """Return the tokens of a prompt that leaves `room` tokens of the context, or raise `PromptError`."""
+        for piece in prompt:
+            check_characters(piece.text)
         ids = self.tokenizer.encode_prompt(prompt)
         size = self.tokenizer.vocabulary.size
         if not ids:

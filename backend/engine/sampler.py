@@ -39,6 +39,10 @@ class Sampler:
     mask, temperature, top-k, top-p, min-p, draw. Greedy rows take the maximum after the mask. What a row gets depends
     on its logits, its request and its own tokens only, never on the rest of the batch.
 
+    Where a constrained text may end, end-of-sequence gets the probability of all the tokens that the mask forbids: the
+    model that would go on with something else ends the value here ("7" before a line end), instead of being made to
+    lengthen it.
+
     Example: `sampler = Sampler(vocabulary, max_running=64)`; `sampler.open_row(req)`; `sampler.sample(batch, logits)`.
     """
 
@@ -145,7 +149,7 @@ class Sampler:
         if chosen[MIN_TOKENS]:
             at, _ = _cells(table.barred_entries(chosen[MIN_TOKENS]), values)
             values[at] = -torch.inf
-        return _mask(values, chosen[MATCHER]) if chosen[MATCHER] else {}
+        return _mask(values, chosen[MATCHER], self._vocabulary.eos_ids) if chosen[MATCHER] else {}
 
     def _penalise(self, values: Tensor, entries: Entries, rows: NDArray[np.int64]) -> None:
         """CTRL's repetition penalty (Keskar et al. 2019), then frequency and presence penalties on generated tokens."""
@@ -160,10 +164,11 @@ class Sampler:
         values[at] = cells - (frequency * counts + presence * (counts > 0))
 
 
-def _mask(values: Tensor, constrained: list[tuple[int, Req]]) -> dict[int, RamifyError]:
+def _mask(values: Tensor, constrained: list[tuple[int, Req]], eos_ids: frozenset[int]) -> dict[int, RamifyError]:
     """Forbid the tokens that each row's grammar forbids; returns the rows at a dead end."""
     masks = np.empty((len(constrained), num_mask_words(values.shape[-1])), dtype=np.int32)
     failed: dict[int, RamifyError] = {}
+    may_end: dict[int, Tensor] = {}  # place -> logits before the mask, where the text may end
     for mask, (place, req) in zip(masks, constrained, strict=True):
         assert req.matcher is not None
         try:
@@ -171,9 +176,25 @@ def _mask(values: Tensor, constrained: list[tuple[int, Req]]) -> dict[int, Ramif
         except DeadEndError as error:
             mask[:] = -1
             failed[place] = error
+            continue
+        if req.matcher.can_stop:
+            may_end[place] = values[place].clone()
     places = torch.tensor([place for place, _ in constrained], device=values.device)
     apply_token_mask(values, places, torch.from_numpy(masks).to(values.device))
+    for place, before in may_end.items():
+        _end_for_forbidden(values[place], before, eos_ids)
     return failed
+
+
+def _end_for_forbidden(row: Tensor, before: Tensor, eos_ids: frozenset[int]) -> None:
+    """Give the probability of the tokens that the mask took from `before` to end-of-sequence, in place.
+
+    Only a legal end gets it: `min_tokens` may have barred it. Row by row, so that no row's rounding hangs on others.
+    """
+    legal = [token for token in sorted(eos_ids) if row[token] > -torch.inf]
+    if legal:
+        forbidden = before.masked_fill_(row > -torch.inf, -torch.inf)
+        row[legal[0]] = torch.logaddexp(row[legal[0]], torch.logsumexp(forbidden, dim=0))
 
 
 def _best(values: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -73,6 +73,7 @@ def wait_idle(engine: ramify.Engine) -> None:
         ("a", {"stop": [""]}, ramify.ParameterError, "empty string"),
         ("a", {"prompt_logprobs": 0, "logprob_start": 50}, ramify.ParameterError, "logprob_start"),
         ("a", {"constraint": Regex("(")}, ramify.ConstraintError, r"\("),
+        ("a \ud800", {}, ramify.ParameterError, "lone surrogate.*position 2"),
     ],
 )
 def test_bad_requests(
@@ -92,6 +93,7 @@ def test_bad_requests(
         ({"max_running": 2.5}, "max_running"),
         ({"max_total_tokens": -1}, "max_total_tokens"),
         ({"overlap": True}, "overlap"),
+        ({"seed": "7"}, "seed"),
         ({"max_total_tokens": 8, "page_size": 16}, "one page"),
     ],
 )

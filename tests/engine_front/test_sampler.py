@@ -320,6 +320,25 @@ def test_a_row_that_is_not_finite_fails_alone(bad: float, temperature: float) ->
     assert result.next_token_ids[[0, 2]].tolist() == alone.next_token_ids.tolist()
 
 
+@pytest.mark.parametrize("min_tokens", [0, 1])
+@pytest.mark.parametrize("can_stop", [True, False])
+def test_what_the_mask_forbids_ends_a_text_that_may_end(can_stop: bool, min_tokens: int) -> None:
+    """Tokens: 0 begins something else, 1 ends, 2 and 3 lengthen the value."""
+    matcher = Bans({1, 2, 3}, 4)
+    matcher.can_stop = can_stop
+    probabilities = torch.tensor([[0.5, 0.05, 0.3, 0.15]])
+    greedy = make_req(1, Sampling(temperature=0, min_tokens=min_tokens), matcher=matcher)
+    ends = can_stop and min_tokens == 0
+    assert sample([greedy], probabilities.log(), 4).next_token_ids.tolist() == [1 if ends else 2]
+    share = 0.55 if ends else 0.0 if min_tokens else 0.05 / 0.5
+    tokens = []
+    for seed in range(2000):
+        req = make_req(1, Sampling(seed=seed, min_tokens=min_tokens), matcher=matcher)
+        tokens += sample([req], probabilities.log(), 4).next_token_ids.tolist()
+    assert set(tokens) <= {1, 2, 3}
+    assert abs(tokens.count(1) / len(tokens) - share) < 0.04
+
+
 def test_dead_ends_fail_alone() -> None:
     logits = torch.zeros(4, 3)
     reqs = [

@@ -16,7 +16,7 @@ from typing import Final
 from ....lang.constraints import Choices, Constraint, Grammar, JsonSchema, Regex
 from ....lang.errors import ClosedError, ConstraintError, PluginError, RamifyError
 from ... import registry
-from ...api import ConstraintKind
+from ...api import ConstraintKind, constraint_kind
 from ..vocabulary import Vocabulary
 from .api import CompiledGrammar, GrammarCompiler, GrammarPlugin
 
@@ -36,19 +36,6 @@ AUTO: Final[dict[ConstraintKind, tuple[str, ...]]] = {
     "json_schema": ("llguidance",),
     "grammar": (),
 }
-
-
-def kind_of(constraint: Constraint) -> ConstraintKind:
-    """Return the kind of a constraint."""
-    match constraint:
-        case Regex():
-            return "regex"
-        case Choices():
-            return "choices"
-        case JsonSchema():
-            return "json_schema"
-        case Grammar():
-            return "grammar"
 
 
 @dataclass(slots=True, eq=False)
@@ -183,12 +170,12 @@ class GrammarService:
             self._num_abandoned += 1
             self._num_workers -= 1
             self._start_worker()
-        kind = kind_of(job.constraint)
+        kind = constraint_kind(job.constraint)
         job.future.set_exception(ConstraintError(f"the {kind} takes longer than {self._timeout:g} s to compile"))
 
     def _compile(self, job: _Job) -> CompiledGrammar:
         """Try the plugins in order; the first one's reason is raised when none succeeds."""
-        kind = kind_of(job.constraint)
+        kind = constraint_kind(job.constraint)
         names = self._order.get(kind, ())
         if not names:
             known = "; ".join(f"{name}: {', '.join(sorted(plugin.kinds))}" for name, plugin in self._plugins.items())
