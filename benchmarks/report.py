@@ -73,7 +73,7 @@ def to_markdown(report: Report) -> str:
         "ratios are ramify's. `same tokens`: share of greedy tokens (or picks) that transformers gives",
         "too, up to the first difference of each sequence; in bfloat16 the two round differently, and near-ties part.",
         "",
-        f"- Engine overhead per running request and step, batch 32, model replaced by ready logits: "
+        f"- Engine overhead per running request and step, batch 32, blocking generate, model replaced by ready logits: "
         f"{report.overhead_us:.0f} us",
         f"- Radix match and insert of a 2,000-token prompt in a tree of 10^6 tokens: {report.radix_us:.0f} us",
         "",
