@@ -133,6 +133,6 @@ class UnsupportedError(BackendError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `"; did you mean 'x'?"` for the known name closest to `name`, or the empty string."""
+    """Return `" (did you mean 'x'?)"` for the known name closest to `name`, or the empty string."""
     close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ramify.backend.engine.grammar.automaton import ByteAutomaton
@@ -45,7 +45,7 @@ def automaton_of(pattern: str, processes: DfaProcesses) -> ByteAutomaton:
     return processes.build(translate(pattern).pattern, timeout=10)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=150)
 @given(pattern=PATTERNS, data=st.data())
 def test_random_patterns_match_like_re(pattern: str, data: st.DataObject, processes: DfaProcesses) -> None:
     automaton = automaton_of(pattern, processes)
@@ -57,7 +57,7 @@ def test_random_patterns_match_like_re(pattern: str, data: st.DataObject, proces
         assert automaton.matches(text.encode()) == bool(re.fullmatch(pattern, text)), (pattern, text)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=40)
 @given(pattern=PATTERNS, seed=st.integers(0, 2**32))
 def test_random_patterns_never_run_into_a_dead_end(pattern: str, seed: int, processes: DfaProcesses) -> None:
     automaton, rng = automaton_of(pattern, processes), random.Random(seed)
@@ -73,7 +73,7 @@ def test_random_patterns_never_run_into_a_dead_end(pattern: str, seed: int, proc
         state, text = int(row[byte]), text + bytes([byte])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=25)
 @given(pattern=PATTERNS, seed=st.integers(0, 2**32))
 def test_llguidance_generates_only_what_re_matches(pattern: str, seed: int, compilers: Any, tools: Any) -> None:
     grammar = compilers["llguidance"].compile(Regex(pattern), timeout=5)

@@ -94,7 +94,7 @@ def live(s, steps, log, path):
                 s.join(branches)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=STEPS)
 def test_live_runs_equal_the_naive_evaluation(steps):
     expected, expected_log = Naive("start"), []

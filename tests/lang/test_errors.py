@@ -56,6 +56,6 @@ def test_facts_are_attributes():
 
 
 def test_did_you_mean():
-    assert did_you_mean("temprature", ["temperature", "top_p"]) == "; did you mean 'temperature'?"
+    assert did_you_mean("temprature", ["temperature", "top_p"]) == " (did you mean 'temperature'?)"
     assert did_you_mean("xyz", ["temperature"]) == ""
     assert did_you_mean("x", []) == ""

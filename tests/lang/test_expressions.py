@@ -59,7 +59,7 @@ def test_constraints(parameters, constraint):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"max_token": 3}, "gen has no parameter 'max_token'; did you mean 'max_tokens'"),
+        ({"max_token": 3}, "gen has no parameter 'max_token' .did you mean 'max_tokens'"),
         ({"regx": "a"}, "did you mean 'regex'"),
         ({"dtype": int}, "did you mean 'type'"),
         ({"temperature": -1}, "temperature must be between"),

@@ -78,7 +78,7 @@ def test_every_row_runs_exactly_once_and_nothing_runs_before():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"word": "a"}, {"wrod": "b"}], "no parameter 'wrod'; did you mean 'word'"),
+        ([{"word": "a"}, {"wrod": "b"}], "no parameter 'wrod' .did you mean 'word'"),
         ([{"word": "a"}, {}], "missing a required argument: 'word'"),
         ([{"word": "a"}, "b"], "row 1 of the batch is of type str"),
         ({"word": "a"}, "list of mappings"),
