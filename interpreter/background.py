@@ -11,8 +11,8 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError
-from typing import Any, NoReturn, TypeVar
+from concurrent.futures import CancelledError, Future
+from typing import Any, Generic, NoReturn, TypeVar
 
 from ..lang.errors import AbortError
 
@@ -35,14 +35,15 @@ class LoopThread:
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop, in the caller's context, and wait; an exception here (Ctrl-C) cancels it."""
-        future = asyncio.run_coroutine_threadsafe(_outcome(coroutine), self.loop)
-        try:
-            outcome = future.result()
+        call = _Call(self.loop, coroutine)
+        try:  # from the first step on: Ctrl-C may come before the coroutine has started, or as it starts
+            self.loop.call_soon_threadsafe(call.start)
+            return call.outcome.result()()
         except CancelledError:
             raise AbortError("the run was cancelled before its end, as when the process ends") from None
         finally:
-            future.cancel()  # no effect on one that is done
-        return outcome()
+            if not call.outcome.done():
+                self.loop.call_soon_threadsafe(call.cancel)
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -61,6 +62,36 @@ class LoopThread:
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
         self.loop.stop()
+
+
+class _Call(Generic[T]):
+    """A coroutine on its way to the loop; `start` and `cancel` run there, in this order or with `cancel` alone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.outcome: Future[Callable[[], T]] = Future()
+        self._loop = loop
+        self._coroutine = coroutine
+        self._task: asyncio.Task[Callable[[], T]] | None = None
+
+    def start(self) -> None:
+        """Run the coroutine as a task that delivers its outcome."""
+        self._task = self._loop.create_task(_outcome(self._coroutine))
+        self._task.add_done_callback(self._deliver)
+
+    def cancel(self) -> None:
+        """End the coroutine: nobody waits for it any more."""
+        if self._task is None:
+            self._coroutine.close()
+        else:
+            self._task.cancel()
+
+    def _deliver(self, task: asyncio.Task[Callable[[], T]]) -> None:
+        if task.cancelled():
+            self.outcome.cancel()
+        elif (error := task.exception()) is not None:
+            self.outcome.set_exception(error)
+        else:
+            self.outcome.set_result(task.result())
 
 
 async def _outcome(coroutine: Coroutine[Any, Any, T]) -> Callable[[], T]:

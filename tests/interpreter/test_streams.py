@@ -77,7 +77,7 @@ def test_samples_are_streamed_apart():
 
 def test_a_variable_that_never_comes_is_an_error():
     stream = story.stream(backend=backend())
-    with pytest.raises(ramify.VariableError, match="without defining 'mod' .did you mean 'mood'"):
+    with pytest.raises(ramify.VariableError, match=r"without defining 'mod' .did you mean 'mood'"):
         list(stream.text_iter("mod"))
     with pytest.raises(ramify.VariableError, match="it defined: one, mood, two"):
         stream["xyz"]

@@ -57,7 +57,7 @@ def test_a_foreign_plugin_is_listed_without_being_imported(install):
 
 
 def test_unknown_names_say_what_there_is():
-    with pytest.raises(ramify.PluginError, match=r"unknown plugin 'fakee' .* did you mean 'fake'\?.; there are .*fake"):
+    with pytest.raises(ramify.PluginError, match=r"unknown plugin 'fakee' .*.did you mean 'fake'\?.; there are .*fake"):
         registry.load("backends", "fakee")
     with pytest.raises(ramify.PluginError, match=r"unknown plugin group 'backend' .did you mean 'backends'\?"):
         registry.names("backend")
