@@ -130,7 +130,7 @@ def test_a_prompt_larger_than_the_memory(model_folder: Path) -> None:
 
 def test_deadlines(engine: ramify.Engine) -> None:
     request = Request(
-        prompt=(LONG,), sampling=ramify.Sampling(max_tokens=400, ignore_eos=True), hints=Hints(timeout=0.1)
+        prompt=(LONG,), sampling=ramify.Sampling(max_tokens=400, ignore_eos=True), hints=Hints(timeout=0.02)
     )
 
     async def read() -> str:
@@ -186,7 +186,8 @@ def test_closing_the_iterator_aborts(engine: ramify.Engine, after: int) -> None:
 @pytest.mark.parametrize("delay", [0.0, 0.002, 0.02, 0.2])
 def test_cancelling_the_task_aborts(engine: ramify.Engine, delay: float) -> None:
     async def run() -> None:
-        tasks = [asyncio.create_task(engine.agenerate([LONG] * 3, max_tokens=300, ignore_eos=True)) for _ in range(4)]
+        much = {"max_tokens": 300, "ignore_eos": True, "n": 8}  # seconds of work, on four rows
+        tasks = [asyncio.create_task(engine.agenerate([LONG] * 3, **much)) for _ in range(4)]
         await asyncio.sleep(delay)
         for task in tasks:
             task.cancel()
@@ -252,7 +253,7 @@ def test_close_fails_what_is_open_and_joins(model_folder: Path) -> None:
     for thread in threads:
         thread.start()
     started.wait(10)
-    time.sleep(0.05)
+    time.sleep(0.01)
     own = engine._front.thread._thread
     engine.close()
     for thread in threads:
