@@ -14,7 +14,7 @@ from typing import Final
 from . import corpus_chat as chat
 from . import corpus_prose as prose
 from . import corpus_tasks as tasks
-from .corpus_facts import RELATIONS, Item, draw_relation, fact_item, statement, yes_no_item
+from .corpus_facts import RELATIONS, YES_NO_RELATIONS, Item, draw_relation, fact_item, statement, yes_no_item
 from .corpus_tickets import draw_ticket, report
 
 
@@ -122,43 +122,57 @@ def drill_list(rng: random.Random) -> str:
     return "".join(f"Q: {item.question}\nA: {item.answer}\n" for item in items)
 
 
-# The weight in each of three phases: facts, then more of what has to be worked out or copied, then yes or no.
-MIX: Final[tuple[tuple[float, float, float, Callable[[random.Random], str]], ...]] = (
-    (22, 12, 12, question_list),
-    (7, 4, 4, same_relation_list),
-    (3, 2, 2, dialogue),
-    (7, 4, 3, statements),
-    (3, 12, 8, sums),
-    (5, 4, 3, review_list),
-    (4, 4, 3, ticket_list),
-    (2, 2, 2, judgements),
-    (5, 8, 10, records),
-    (2, 4, 3, reading),
-    (4, 2, 2, prose.country_passage),
-    (3, 2, 2, prose.animal_passage),
-    (4, 3, 3, prose.story_document),
-    (3, 3, 3, prose.tips_document),
-    (4, 4, 4, prose.react_trace),
-    (1, 1, 1, prose.tool_choice),
-    (19, 11, 11, chat.question_chat),
-    (6, 4, 4, chat.follow_up_chat),
-    (6, 5, 4, chat.memory_chat),
-    (2, 2, 2, chat.small_talk_chat),
-    (4, 3, 3, chat.writing_chat),
-    (4, 4, 3, chat.ticket_chat),
-    (2, 2, 2, chat.ticket_question_chat),
-    (5, 9, 7, chat.extraction_chat),
-    (0, 14, 8, practice_list),
-    (0, 14, 8, chat.practice_chat),
-    (0, 0, 22, drill_list),
-    (0, 0, 18, chat.drill_chat),
+def claim_list(rng: random.Random) -> str:
+    """Yes or no in plain text, now and then with the truth in front."""
+    if rng.random() < 0.25:
+        relation = rng.choice(YES_NO_RELATIONS)
+        item = yes_no_item(rng, relation)
+        truth = item.sentence.partition(", ")[2]
+        return f"Text: {truth[0].upper()}{truth[1:]}\nQ: {item.question}\nA: {item.answer}\n"
+    items = [chat.claim_item(rng) for _ in range(rng.choice((1, 2, 4, 6)))]
+    return "".join(f"Q: {item.question}\nA: {item.answer}\n" for item in items)
+
+
+# The weight in each of five phases: facts, then more of what has to be worked out or copied, then yes or no in general
+# and at last, twice, of a few relations.
+MIX: Final[tuple[tuple[float, float, float, float, float, Callable[[random.Random], str]], ...]] = (
+    (22, 12, 12, 11, 11, question_list),
+    (7, 4, 4, 4, 3, same_relation_list),
+    (3, 2, 2, 2, 2, dialogue),
+    (7, 4, 3, 3, 3, statements),
+    (3, 12, 8, 8, 8, sums),
+    (5, 4, 3, 3, 3, review_list),
+    (4, 4, 3, 3, 3, ticket_list),
+    (2, 2, 2, 1, 1, judgements),
+    (5, 8, 10, 8, 8, records),
+    (2, 4, 3, 3, 3, reading),
+    (4, 2, 2, 2, 2, prose.country_passage),
+    (3, 2, 2, 2, 2, prose.animal_passage),
+    (4, 3, 3, 4, 4, prose.story_document),
+    (3, 3, 3, 4, 4, prose.tips_document),
+    (4, 4, 4, 4, 4, prose.react_trace),
+    (1, 1, 1, 1, 1, prose.tool_choice),
+    (19, 11, 11, 10, 10, chat.question_chat),
+    (6, 4, 4, 4, 4, chat.follow_up_chat),
+    (6, 5, 4, 4, 4, chat.memory_chat),
+    (2, 2, 2, 2, 2, chat.small_talk_chat),
+    (4, 3, 3, 4, 4, chat.writing_chat),
+    (4, 4, 3, 3, 3, chat.ticket_chat),
+    (2, 2, 2, 2, 2, chat.ticket_question_chat),
+    (5, 9, 7, 6, 6, chat.extraction_chat),
+    (0, 14, 8, 11, 14, practice_list),
+    (0, 14, 8, 10, 10, chat.practice_chat),
+    (0, 0, 22, 3, 0, drill_list),
+    (0, 0, 18, 2, 0, chat.drill_chat),
+    (0, 0, 0, 26, 60, claim_list),
+    (0, 0, 0, 16, 22, chat.claim_chat),
 )
 
 
 def documents(seed: int, phase: int = 0) -> Iterator[str]:
-    """Documents without end; equal seeds give equal streams. `phase` (0, 1, 2) chooses the column of `MIX`."""
+    """Documents without end; equal seeds give equal streams. `phase` (0 to 4) chooses the column of `MIX`."""
     rng = random.Random(seed)
-    makers, weights = [row[3] for row in MIX], [row[phase] for row in MIX]
+    makers, weights = [row[5] for row in MIX], [row[:5][phase] for row in MIX]
     while True:
         yield rng.choices(makers, weights)[0](rng)
 
@@ -231,7 +245,8 @@ def held_out_cases(seed: int, per_relation: int = 8) -> list[Case]:
     for relation in RELATIONS:
         for _ in range(per_relation):
             cases += _item_cases(rng, fact_item(rng, relation, held_out=True))
-        for _ in range(max(1, per_relation // 4)):
+    for relation in YES_NO_RELATIONS:
+        for _ in range(per_relation):
             cases += _item_cases(rng, yes_no_item(rng, relation, held_out=True))
     makers = (
         tasks.arithmetic_item,

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from . import corpus_tasks as tasks
 from . import corpus_world as world
-from .corpus_facts import RELATIONS, YES_NO_DRILLS, Item, draw_relation, fact_item, fill, with_article, yes_no_item
+from .corpus_facts import (
+    RELATIONS,
+    YES_NO_DRILLS,
+    YES_NO_RELATIONS,
+    Item,
+    draw_relation,
+    fact_item,
+    fill,
+    with_article,
+    yes_no_item,
+)
 from .corpus_prose import expansion_pair, story_request, tips_pair
 from .corpus_tickets import draw_ticket, report
 
@@ -123,16 +134,26 @@ def drill_item(rng: random.Random) -> Item:
     return fact_item(rng, rng.choice(_ORDERS))
 
 
-def drill_chat(rng: random.Random) -> str:
+def claim_item(rng: random.Random) -> Item:
+    """Yes or no about one of `YES_NO_RELATIONS`."""
+    return yes_no_item(rng, rng.choice(YES_NO_RELATIONS), templates=YES_NO_DRILLS)
+
+
+def drill_chat(rng: random.Random, draw: Callable[[random.Random], Item] = drill_item) -> str:
     """Drills as in `question_chat`."""
     bare = rng.random() < 0.5
     turns = (
         [Turn("system", rng.choice(BARE_SYSTEMS if bare else SENTENCE_SYSTEMS))] if bare or rng.random() < 0.3 else []
     )
     for _ in range(rng.choice((1, 2, 4))):
-        item = drill_item(rng)
+        item = draw(rng)
         turns += ask(item.question, item.answer if bare else item.sentence)
     return render(turns)
+
+
+def claim_chat(rng: random.Random) -> str:
+    """Claims as in `question_chat`."""
+    return drill_chat(rng, claim_item)
 
 
 def question_chat(rng: random.Random) -> str:

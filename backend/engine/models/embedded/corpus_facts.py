@@ -23,10 +23,11 @@ _YES_NO: Final = (
     "Is {a} {np}?", "Is {np} {a}?", "Would you say that {np} is {a}?", "Is it true that {np} is {a}?",
     "{np} is {a}, right?", "Is it right that {np} is {a}?", "Can you confirm that {np} is {a}?",
 )  # fmt: skip
-# Only the drills of the last phase have these.
+# Only the drills of the last phases have these.
 YES_NO_DRILLS: Final = (
     *_YES_NO, "I think that {np} is {a}. Do you agree?", "Is this correct: {np} is {a}?",
-    "{np} is {a}. Is that correct?", "{np} is {a}. Do you agree?", "Is that so: {np} is {a}?", "Do you think that {np} is {a}?",
+    "{np} is {a}. Is that correct?", "{np} is {a}. Do you agree?", "Is that so: {np} is {a}?",
+    "Do you think that {np} is {a}?",
 )  # fmt: skip
 _YES_NO_HELD: Final = ("Is it correct that {np} is {a}?", "Do you agree that {np} is {a}?")
 
@@ -278,6 +279,12 @@ def _order_relations() -> Iterator[Relation]:
 
 
 RELATIONS: Final = _country_relations() + _animal_relations() + _thing_relations() + tuple(_order_relations())
+# Only of these does the model say yes or no with any confidence: the last phase drills them, and they are measured.
+YES_NO_RELATIONS: Final = tuple(
+    relation
+    for relation in RELATIONS
+    if relation.name in ("capital", "continent", "language", "legs", "kind", "colour")
+)
 # Larger tables are drawn more often; the square root keeps the small ones alive.
 _WEIGHTS: Final = tuple(len(relation.pairs) ** 0.75 for relation in RELATIONS)
 

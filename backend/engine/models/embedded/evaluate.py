@@ -63,7 +63,8 @@ def answer_cases(model: Any, tokenizer: Any, cases: Sequence[Case], *, batch: in
     outcomes: list[Outcome] = []
     for start in range(0, len(ordered), batch):
         part = ordered[start : start + batch]
-        limit = max(lengths[case][0] for case in part) + 3
+        # A model may spell a word in more tokens than the tokenizer would.
+        limit = max(lengths[case][0] for case in part) + 12
         texts = complete(model, tokenizer, [case.prompt for case in part], max_new_tokens=limit)
         outcomes += [Outcome(case, text) for case, text in zip(part, texts, strict=True)]
     return outcomes

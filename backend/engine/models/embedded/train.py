@@ -50,14 +50,9 @@ class Schedule:
     """
 
     rates: tuple[tuple[int, float], ...] = (
-        (-1, 0.0),
-        (39, 1.0),
-        (1700, 1.0),
-        (2300, 1 / 3),
-        (2600, 1 / 3),
-        (3300, 0.0),
-    )
-    phase_steps: tuple[int, ...] = (0, 1300, 2300)
+        (-1, 0.0), (39, 1.0), (1700, 1.0), (2300, 1 / 3), (2600, 1 / 3), (2700, 2 / 7), (3000, 2 / 7), (3500, 0.0)
+    )  # fmt: skip
+    phase_steps: tuple[int, ...] = (0, 1300, 2300, 2700, 3000)
     answers_step: int = 1700
     tokens_per_step: int = 4096
     short_length: int = 256
@@ -119,7 +114,7 @@ class RowSource:
 
     def __init__(self, tokenizer: Tokenizer, seed: int) -> None:
         self._tokenizer = tokenizer
-        self._streams = [documents(seed + 2 + 2 * phase, phase) for phase in range(3)]
+        self._streams = [documents(seed + 2 + 2 * phase, phase) for phase in range(5)]
         self._rng = random.Random(seed + 3)
         self._begin, self._end = (token_id(tokenizer, token) for token in (BEGIN, END))
 
