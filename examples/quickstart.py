@@ -14,7 +14,7 @@ def triage(s, ticket):
     with s.assistant():
         s += "Urgency: " + ramify.gen("urgency", type=Literal["low", "normal", "high"])
         s += "\nTeam: " + ramify.select("team", ["billing", "technical", "sales"])
-        tips = s.fork(3)  # three branches that share everything above, generated side by side
+        tips = s.fork(2)  # two branches that share everything above, generated side by side
         for number, tip in enumerate(tips, start=1):
             tip += f"\nTip {number}: " + ramify.gen("tip", max_tokens=40, stop="\n")
         tips.join()

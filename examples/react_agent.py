@@ -10,7 +10,7 @@ ARTICLES = {
     "Japan": "The currency of Japan is the yen.",
 }
 OPERATORS = {"+": int.__add__, "-": int.__sub__, "x": int.__mul__}
-QUESTIONS = ["What is the capital of France?", "What is 6 x 7 and then plus 8?", "Which currency is used in Japan?"]
+QUESTIONS = ["What is the capital of France?", "What is 7 x 8?", "Which currency is used in Japan?"]
 
 
 def use_tool(action):

@@ -50,7 +50,8 @@ def test_quickstart(output_of):
     lines = dict(re.findall(r"^(\S[^:]*): +(.*)$", out, re.MULTILINE))
     assert (lines["Urgency"], lines["Team"]) == ("high", "technical")
     assert sum(map(int, re.findall(r"(\d+)% (?:billing|technical|sales)$", out, re.MULTILINE))) in range(99, 102)
-    assert all(re.fullmatch(r"[A-Z][a-z ]+\.", lines[f"Tip {number}"]) for number in (1, 2, 3))
+    assert all(re.fullmatch(r"[A-Z][a-z ]+\.", lines[f"Tip {number}"]) for number in (1, 2))
+    assert lines["Tip 1"] != lines["Tip 2"]
     assert "server error" in lines["Summary"] and lines["Summary"].endswith(".")
     assert lines["3 + 4"] == "7, an int"
     assert percentage(lines["Cache"]) >= 50
@@ -72,20 +73,21 @@ def test_multi_turn_chat(output_of):
 
 
 def test_fork_join_tips(output_of):
-    *tips, summary = output_of("fork_join_tips").splitlines()
+    *tips, last = output_of("fork_join_tips").splitlines()
     assert [tip[:3] for tip in tips] == ["1. ", "2. ", "3. "]
     for tip in tips:
-        title, paragraph = tip[3:].split(": ")
+        title, paragraph = tip[3:].split(". ", 1)
         assert len(title.split()) >= 2 and len(paragraph.split()) >= 6 and paragraph.endswith(".")
     assert len({tip[3:] for tip in tips}) == 3
-    assert summary.startswith("In summary, ") and summary.endswith(".")
+    prompt, cached = map(int, re.search(r"branch's (\d+) prompt tokens, (\d+)", last).groups())
+    assert cached / prompt > 0.7
 
 
 def test_react_agent(output_of):
     traces = output_of("react_agent").strip().split("\n\n")
-    assert [trace.rpartition("Answer: ")[2] for trace in traces] == ["Paris", "50", "yen"]
+    assert [trace.rpartition("Answer: ")[2] for trace in traces] == ["Paris", "56", "yen"]
     assert "Action: lookup[France]\nObservation: The capital of France is Paris." in traces[0]
-    assert traces[1].count("Action: calculate[") == 2
+    assert "Action: calculate[7 x 8]\nObservation: 56" in traces[1]
     assert "Action: lookup[Japan]" in traces[2]
 
 
