@@ -6,6 +6,7 @@ plugins of the entry-point group `ramify.grammars`; called by the compile servic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -54,6 +55,15 @@ class Matcher(Protocol):
 
     def accept(self, token_id: int) -> bool:
         """Consume one token; False, and no change, when it is not legal here (masked sampling never gets there)."""
+        ...
+
+    def forced(self) -> Sequence[int]:
+        """Return the run of tokens that must come next, or `()` where there is a choice, or nothing is known to be forced.
+
+        Where text is forced, `fill_mask` allows the run's next token only, so the output is the same whether a caller
+        appends the run without sampling or samples it token by token. The run is the tokeniser's own way to write the
+        text, without its last tokens where those could merge with what follows, and never holds end-of-sequence.
+        """
         ...
 
     def rollback(self, num_tokens: int) -> None:

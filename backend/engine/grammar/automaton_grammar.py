@@ -115,6 +115,10 @@ class AutomatonMatcher:
         self._state = target
         return True
 
+    def forced(self) -> tuple[int, ...]:
+        """See `Matcher`; nothing is known to be forced."""
+        return ()
+
     def rollback(self, num_tokens: int) -> None:
         """Undo the last `num_tokens` accepted tokens."""
         if num_tokens:

@@ -135,6 +135,10 @@ class LlguidanceMatcher:
         # a token that is not legal would leave the parser in an error for good, so it is asked first
         return self._parser.validate_tokens([token_id]) == 1 and bool(self._parser.consume_token(token_id))
 
+    def forced(self) -> tuple[int, ...]:
+        """See `Matcher`; nothing is known to be forced."""
+        return ()
+
     def rollback(self, num_tokens: int) -> None:
         """Undo the last `num_tokens` accepted tokens."""
         if self._ended and num_tokens:
