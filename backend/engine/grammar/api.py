@@ -58,7 +58,7 @@ class Matcher(Protocol):
         ...
 
     def forced(self) -> Sequence[int]:
-        """Return the run of tokens that must come next, or `()` where there is a choice, or nothing is known to be forced.
+        """Return the run of tokens that must come next; `()` where there is a choice or nothing is known to be forced.
 
         Where text is forced, `fill_mask` allows the run's next token only, so the output is the same whether a caller
         appends the run without sampling or samples it token by token. The run is the tokeniser's own way to write the
