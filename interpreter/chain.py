@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from ..backend.api import Hints, new_id
 from ..lang.errors import AbortError, DeadlineError, GenError, ProgramError, RoleError
 from ..lang.ir import (
-    Branch,
+    Child,
     Fill,
     Fork,
     Gen,
@@ -250,7 +250,7 @@ class Chain:
             case ScopeEnd(name):
                 text = conversation.since(self._scopes.pop(name))
                 self._define(name, Variable(text, text, Meta(text=text)))
-            case Branch() | Fork():
+            case Child() | Fork():
                 pass  # branches exist from the moment they are recorded
 
     async def _answer(self, node: Node, op: Gen | Select) -> None:

@@ -119,6 +119,7 @@ async def run_gen(
 
 async def run_select(backend: Backend, op: Select, prompt: tuple[Piece, ...], hints: Hints) -> Variable:
     """Choose by scores, in one call, or by decoding under a mask with method `"constrained"`."""
+    assert isinstance(op.choices, tuple), "a live run records choices, not references"
     choices = tuple(str(choice) for choice in op.choices)
     check_choices(choices)
     if op.method == "constrained":

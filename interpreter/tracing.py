@@ -66,3 +66,5 @@ def _shown(value: Value) -> str:
             return value
         case Reference(_, name, path) | Argument(name, path):
             return f"{{{{{name}{''.join(f'[{key!r}]' for key in path)}}}}}"
+        case _:
+            return f"{{{{{value!r}}}}}"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from .errors import ProgramError
 from .ir import (
+    Apply,
     Argument,
-    Branch,
+    Child,
     Fill,
     Fork,
     Gen,
@@ -83,8 +84,7 @@ class RequestGraph:
             case Fill(value):
                 self._check_value(node, value)
             case Select(choices=choices):
-                for choice in choices:
-                    self._check_value(node, choice)
+                self._check_value(node, choices)
             case RoleBegin(opened):
                 if role is not None:
                     _broken(node, f"opens role {opened!r} inside role {role!r}")
@@ -99,7 +99,7 @@ class RequestGraph:
                 if name not in scopes:
                     _broken(node, f"ends scope {name!r}, which is not open")
                 scopes = tuple(scope for scope in scopes if scope != name)
-            case Branch(index):
+            case Child(index):
                 self._check_branch(node, index, seen)
             case Keep(source, index):
                 self._check_keep(node, source, index)
@@ -113,7 +113,10 @@ class RequestGraph:
         return _Facts(role, names | set(node.defines), scopes)
 
     def _check_value(self, node: Node, value: Value) -> None:
-        if isinstance(value, Reference):
+        if isinstance(value, Apply | tuple):
+            for item in value.arguments if isinstance(value, Apply) else value:
+                self._check_value(node, item)
+        elif isinstance(value, Reference):
             if not 0 <= value.node < node.id:
                 _broken(node, f"reads node {value.node}, which does not come before it")
             if value.name not in self.nodes[value.node].defines:
@@ -145,7 +148,7 @@ class RequestGraph:
         depths: dict[int | None, int] = {None: 0}
         lines = []
         for node in self.nodes:
-            depths[node.id] = depths[node.parent] + isinstance(node.op, Branch)
+            depths[node.id] = depths[node.parent] + isinstance(node.op, Child)
             lines.append(f"{node.id:>4}  {'  ' * depths[node.id]}{' '.join(_words(node))}")
         return "\n".join(lines)
 
@@ -181,10 +184,10 @@ def _words(node: Node) -> Iterator[str]:
             if constraint is not None:
                 yield repr(constraint)
         case Select(name, choices, method):
-            yield f"select {name or '_'} from [{', '.join(map(_value, choices))}] by {method}"
+            yield f"select {name or '_'} from {_value(choices)} by {method}"
         case Fork(num):
             yield f"fork {num}"
-        case Branch(index):
+        case Child(index):
             yield f"branch {index}"
         case Join(ends, names):
             yield f"join {', '.join(names) or 'nothing'} of {', '.join(f'<{end}' for end in ends)}"
@@ -200,9 +203,13 @@ def _words(node: Node) -> Iterator[str]:
 
 def _value(value: Value) -> str:
     match value:
-        case str():
-            return repr(value)
+        case tuple():
+            return f"[{', '.join(map(_value, value))}]"
+        case Apply(function, arguments):
+            return f"{function}({', '.join(map(_value, arguments))})"
         case Reference(node, name, path):
             return f"{name}{''.join(f'[{key!r}]' for key in path)}@<{node}"
         case Argument(name, path):
             return f"{{{name}{''.join(f'[{key!r}]' for key in path)}}}"
+        case _:
+            return repr(value)

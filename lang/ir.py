@@ -1,6 +1,7 @@
 """The closed set of operations a program consists of, as frozen facts, and `Node`, which puts one into a graph.
 
-Made by the recorder only; read by the evaluator, the request graph and its passes. Nothing here runs anything.
+Made by the recorder (Python programs) and by the script compiler, which alone makes control that depends on values
+(`Branch`, `Loop`, `ForkEach`); read by the evaluator, the request graph and its passes. Nothing here runs anything.
 """
 
 from __future__ import annotations
@@ -32,19 +33,35 @@ class Argument:
     path: tuple[str | int, ...] = ()
 
 
-Value = str | Reference | Argument
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """The value of a pure function of other values; `function` is a name in `evaluate.FUNCTIONS`."""
+
+    function: str
+    arguments: tuple[Value, ...]
+
+
+Value = str | int | float | bool | None | tuple["Value", ...] | Reference | Argument | Apply
+"""What an operation reads: a constant, or something known only when the program runs. A tuple is a list of values."""
+
+
+def is_constant(value: Value) -> bool:
+    """True when the value is known before the program runs."""
+    if isinstance(value, tuple):
+        return all(is_constant(item) for item in value)
+    return not isinstance(value, Reference | Argument | Apply)
 
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """Append text: a constant, or data from a variable or argument."""
+    """Append text: a constant, or data from a variable or argument (its text: see `evaluate.text_of`)."""
 
     value: Value
 
     @property
     def is_data(self) -> bool:
         """True when the text is not known before the program runs."""
-        return not isinstance(self.value, str)
+        return not is_constant(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +93,22 @@ class Gen:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """Choose the most likely of `choices` by the scoring rule `method` and append it."""
+    """Choose the most likely of `choices`, a tuple of texts or a value that is a list, by `method` and append it."""
 
     name: str | None
-    choices: tuple[Value, ...]
+    choices: Value
     method: str
 
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """From here `num` branches start, each a `Branch` whose parent is this node."""
+    """From here `num` branches start, each a `Child` whose parent is this node."""
 
     num: int
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class Child:
     """The start of branch `index` of the fork that is its parent."""
 
     index: int
@@ -140,7 +157,92 @@ class ScopeEnd:
     name: str
 
 
-Op = Fill | RoleBegin | RoleEnd | Gen | Select | Fork | Branch | Join | Keep | Set | ScopeBegin | ScopeEnd
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Go on with the first arm whose condition holds; an `Arm` for each condition has this node as its parent.
+
+    `conditions[i]` belongs to arm i; the constant True is an else. No arm at all may hold. A `Merge` ends it.
+    """
+
+    conditions: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """The start of arm `index` of the branch that is its parent."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """The end of the `Branch` that is its parent; the text goes on from the arm that was taken.
+
+    `names` are the variables the arms define; `sources[i][j]` is the node that defines `names[i]` in arm j, or None.
+    Its value is that of the arm taken, or None.
+    """
+
+    names: tuple[str, ...]
+    sources: tuple[tuple[int | None, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Go through the `Body` below it once for each of `items`, one after the other. A `Collect` ends it.
+
+    `limit`: more items than this are an error of the run (`ProgramError`).
+    """
+
+    items: Value
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForkEach:
+    """Start a branch for each of `items` here, each a copy of the `Body` below it. A `Gather` ends it.
+
+    `limit`: more items than this are an error of the run (`ProgramError`).
+    """
+
+    items: Value
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The start of what a `Loop` or `ForkEach`, its parent, repeats; variable `name` is the item."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """The end of the `Loop` that is its parent; the text goes on from the last pass.
+
+    `sources[i]` is the node of the body that defines `names[i]`; its value is the tuple of the values of all passes.
+    """
+
+    names: tuple[str, ...]
+    sources: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """The end of the `ForkEach` that is its parent; the text goes on from where the branches started.
+
+    Variable `name` is a tuple with a record (variable -> value) per branch; `sources[i]` is the node of the body that
+    defines `names[i]` of the record.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    sources: tuple[int, ...]
+
+
+Op = (
+    Fill | RoleBegin | RoleEnd | Gen | Select | Fork | Child | Join | Keep | Set | ScopeBegin | ScopeEnd
+    | Branch | Arm | Merge | Loop | ForkEach | Body | Collect | Gather
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +260,9 @@ class Node:
         match self.op:
             case Gen(name=str(name)) | Select(name=str(name)) | Set(name=name) | ScopeEnd(name=name):
                 return (name,)
-            case Join(names=names):
+            case Body(name=name) | Gather(name=name):
+                return (name,)
+            case Join(names=names) | Merge(names=names) | Collect(names=names):
                 return names
             case _:
                 return ()

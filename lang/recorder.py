@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from .errors import ParameterError, ProgramError, RoleError, VariableError, did_you_mean
 from .expressions import GenExpression, SelectExpression, check_role
 from .ir import (
-    Branch,
+    Child,
     Fill,
     Fork,
     Gen,
@@ -155,7 +155,7 @@ class Recorder:
         self.last = node.id
         for index, branch in enumerate(branches):
             branch.last = node.id
-            branch._append(Branch(index))
+            branch._append(Child(index))
         return branches
 
     def join(self, branches: Sequence[Recorder]) -> tuple[str, ...]:

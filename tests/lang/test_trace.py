@@ -11,7 +11,7 @@ import ramify
 from ramify import RequestGraph, function, gen, select
 from ramify.lang.ir import (
     Argument,
-    Branch,
+    Child,
     Fill,
     Fork,
     Gen,
@@ -52,7 +52,7 @@ def test_everything_is_recorded():
     nodes = graph.nodes
     assert [type(op) for op in ops(graph)] == [
         *(RoleBegin, Fill, RoleEnd, RoleBegin, Fill, Fill, RoleEnd, RoleBegin, ScopeBegin, Gen, Keep, Fork),
-        *(Branch, Branch, Fill, Gen, Fill, Fill, Gen, Fill, Join, Fill, Fill, Fill, Select, ScopeEnd, RoleEnd, Set),
+        *(Child, Child, Fill, Gen, Fill, Fill, Gen, Fill, Join, Fill, Fill, Fill, Select, ScopeEnd, RoleEnd, Set),
     ]
     assert nodes[5].op == Fill(Argument("topic")) and nodes[5].op.is_data and not nodes[4].op.is_data
     assert nodes[9].op.sampling == Sampling(max_tokens=9, n=2)
@@ -170,7 +170,7 @@ def test_async_programs_trace():
             branch += gen("b")
 
     graph = program.trace()
-    assert [type(op) for op in ops(graph)] == [Fill, Gen, Fill, Fork, Branch, Branch, Gen, Gen]
+    assert [type(op) for op in ops(graph)] == [Fill, Gen, Fill, Fork, Child, Child, Gen, Gen]
 
     async def inside():
         return program.trace()
@@ -205,9 +205,9 @@ GEN = Gen("a", Sampling())
         ([Node(0, None, RoleBegin("user")), Node(1, 0, RoleBegin("user"))], "inside role 'user'"),
         ([Node(0, None, RoleEnd("user"))], "open role is None"),
         ([Node(0, None, ScopeEnd("x"))], "not open"),
-        ([Node(0, None, Branch(0))], "parent is not a fork"),
-        ([Node(0, None, Fork(1)), Node(1, 0, Branch(1))], "branch 1 of a fork with 1"),
-        ([Node(0, None, Fork(2)), Node(1, 0, Branch(0)), Node(2, 0, Branch(0))], "branch 0 of a fork"),
+        ([Node(0, None, Child(0))], "parent is not a fork"),
+        ([Node(0, None, Fork(1)), Node(1, 0, Child(1))], "branch 1 of a fork with 1"),
+        ([Node(0, None, Fork(2)), Node(1, 0, Child(0)), Node(2, 0, Child(0))], "branch 0 of a fork"),
         ([Node(0, None, GEN), Node(1, 0, Keep(Reference(0, "a"), 1))], "has no such sample"),
         ([Node(0, None, GEN), Node(1, 0, Join((0,), ("b",), ((0,),)))], "does not define it"),
         ([Node(0, None, Join((5,), (), ()))], "does not come before it"),
@@ -219,7 +219,7 @@ def test_a_graph_that_breaks_a_rule_is_refused(nodes, message):
 
 
 def test_two_branches_may_use_one_name():
-    nodes = [Node(0, None, Fork(2)), *(Node(i + 1, 0, Branch(i)) for i in range(2))]
+    nodes = [Node(0, None, Fork(2)), *(Node(i + 1, 0, Child(i)) for i in range(2))]
     nodes += [Node(3, 1, GEN), Node(4, 2, GEN)]
     RequestGraph(tuple(nodes)).verify()
 
