@@ -27,9 +27,14 @@ class Regex:
 
 @dataclass(frozen=True, slots=True)
 class JsonSchema:
-    """The output is JSON that validates against `schema`, a JSON document held as text so that it hashes."""
+    """The output is JSON that validates against `schema`, a JSON document held as text so that it hashes.
+
+    `strict=False`: keywords that the grammar plugin cannot hold are left out of the mask instead of being refused;
+    whoever reads the value validates it against the whole schema.
+    """
 
     schema: str
+    strict: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +61,14 @@ Constraint = Regex | JsonSchema | Grammar | Choices
 CONSTRAINT_KINDS: tuple[str, ...] = ("regex", "json_schema", "grammar", "choices")
 
 
-def constraint_of(kind: str, value: Any) -> Constraint:
+def constraint_of(kind: str, value: Any, *, strict: bool = True) -> Constraint:
     """Build a constraint of `kind` ("regex", "choices", "grammar", "json_schema") from what a user wrote for it.
 
-    Raises `ConstraintError` for a pattern or schema that is broken, `ParameterError` for a value of another type.
+    `strict` is for schemas, see `JsonSchema`. Raises `ConstraintError` for a pattern or schema that is broken,
+    `ParameterError` for a value of another type.
 
     >>> constraint_of("json_schema", {"type": "integer"})
-    JsonSchema(schema='{"type": "integer"}')
+    JsonSchema(schema='{"type": "integer"}', strict=True)
     """
     match kind, value:
         case "regex", str():
@@ -76,7 +82,7 @@ def constraint_of(kind: str, value: Any) -> Constraint:
         case "grammar", Grammar():
             return value
         case "json_schema", dict() | str():
-            return JsonSchema(_schema_text(value))
+            return JsonSchema(_schema_text(value), strict)
         case _:
             raise ParameterError(f"{kind}= has a value of type {type(value).__name__}, which it does not take")
 

@@ -6,16 +6,24 @@ the recorder; they know nothing of states or backends.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from .constraints import CONSTRAINT_KINDS, Constraint, Grammar, check_characters, check_choices, constraint_of
+from .constraints import (
+    CONSTRAINT_KINDS,
+    Constraint,
+    Grammar,
+    JsonSchema,
+    check_characters,
+    check_choices,
+    constraint_of,
+)
 from .errors import ParameterError, ProgramError, did_you_mean
 from .ir import ROLES
 from .location import at, caller_location
 from .sampling import PARAMETERS, Sampling
+from .schema_value import SchemaReader
 
 SELECT_METHODS: tuple[str, ...] = (
     "token_length_normalized",
@@ -134,6 +142,7 @@ def gen(
     json_schema: Any = None,
     grammar: str | Grammar | None = None,
     choices: Iterable[str] | None = None,
+    strict: bool = True,
     **sampling: Any,
 ) -> GenExpression:
     r"""Generate text here; its value can be read as `state[name]`.
@@ -141,8 +150,11 @@ def gen(
     - `type`: int, float, bool, str, a Literal, an Enum, ...: the text is held to it and the value is of that type.
     - `regex`, `json_schema` (a dict, JSON text or pydantic model), `grammar`, `choices`: other constraints. At most
       one of these five is given.
+    - `strict=False`: what no mask can hold (`set[str]`, `uniqueItems`, ...) is checked when the value is complete, with
+      a `ParseError`, instead of being refused here.
     - everything else is a parameter of `Sampling`: `max_tokens`, `temperature`, `top_p`, `top_k`, `stop`, `seed`, `n`,
-      `logprobs`, ... What is left out comes from the program's `with_sampling`, then from `Sampling`'s defaults.
+      `logprobs`, `heal`, `backend_hint`, ... What is left out comes from the program's `with_sampling`, then from
+      `Sampling`'s defaults.
     - `n > 1`: the value is a tuple of n values and the text does not go on by itself: `state.keep(name, i)` chooses.
 
     Raises `ParameterError` (also a ValueError) for wrong names and values, and `ConstraintError` for a constraint that
@@ -154,11 +166,11 @@ def gen(
     _check_name(name)
     for parameter in sampling:
         if parameter not in PARAMETERS:
-            known = (*CONSTRAINT_PARAMETERS, *PARAMETERS)
+            known = (*CONSTRAINT_PARAMETERS, "strict", *PARAMETERS)
             raise ParameterError(f"gen has no parameter {parameter!r}{did_you_mean(parameter, known)}")
     check_parameters(sampling)
     given = {"type": type, "regex": regex, "json_schema": json_schema, "grammar": grammar, "choices": choices}
-    constraint, parse = _constraint({key: value for key, value in given.items() if value is not None})
+    constraint, parse = _constraint({key: value for key, value in given.items() if value is not None}, strict=strict)
     frozen = {key: _copied(value) for key, value in sampling.items() if value is not None}
     return GenExpression(name, frozen, constraint, parse, caller_location())
 
@@ -270,15 +282,22 @@ def _copied(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | set) else value
 
 
-def _constraint(given: Mapping[str, Any]) -> tuple[Constraint | None, Callable[[str], Any] | None]:
+def _constraint(given: Mapping[str, Any], *, strict: bool) -> tuple[Constraint | None, Callable[[str], Any] | None]:
     """Turn the one constraint parameter that was given into a constraint and a parser for its text."""
     if len(given) > 1:
         raise ParameterError(f"gen has {' and '.join(f'{name}=' for name in given)}; give at most one of them")
+    if not isinstance(strict, bool):
+        raise ParameterError(f"strict must be True or False, got {strict!r}")
+    if not strict and not given.keys() & {"type", "json_schema"}:
+        raise ParameterError("strict=False says how type= or json_schema= is held; this gen has neither")
     for name, value in given.items():
         if name == "type" or (name == "json_schema" and not isinstance(value, dict | str)):
             from .types import type_spec  # pydantic is heavy: only programs with typed gens pay for it
 
-            spec = type_spec(value)
+            spec = type_spec(value, strict=strict)
             return spec.constraint, spec.parse
-        return constraint_of(name, value), json.loads if name == "json_schema" else None
+        constraint = constraint_of(name, value, strict=strict)
+        if isinstance(constraint, JsonSchema):
+            return constraint, SchemaReader(constraint)
+        return constraint, None
     return None, None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .errors import ParameterError, did_you_mean
@@ -33,6 +33,9 @@ class Sampling:
       `ignore_eos` generates past end-of-sequence.
     - `n`: independent samples. `logprobs`: None off, 0 the chosen token, k also the k most likely; `prompt_logprobs`
       the same for the prompt, from token `logprob_start` on.
+    - `heal`: the prompt's last token is taken back and its text is generated again, as the start of the answer, so that
+      the border between prompt and answer may lie inside a token. None: what the engine was made with.
+    - `backend_hint`: name of the grammar plugin that holds this generation's constraint. None: the engine chooses.
     """
 
     max_tokens: int = 256
@@ -53,7 +56,9 @@ class Sampling:
     n: int = 1
     logprobs: int | None = None
     prompt_logprobs: int | None = None
-    logprob_start: int = field(default=0)
+    logprob_start: int = 0
+    heal: bool | None = None
+    backend_hint: str | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in _BOUNDS:
@@ -64,8 +69,11 @@ class Sampling:
             raise ParameterError("repetition_penalty must be greater than 0")
         if self.min_tokens > self.max_tokens:
             raise ParameterError(f"min_tokens ({self.min_tokens}) is greater than max_tokens ({self.max_tokens})")
-        if not isinstance(self.ignore_eos, bool):
-            raise ParameterError(f"ignore_eos must be True or False, got {self.ignore_eos!r}")
+        for name, value in (("ignore_eos", self.ignore_eos), ("heal", self.heal)):
+            if not isinstance(value, bool) and not (value is None and name in _OPTIONAL):
+                raise ParameterError(f"{name} must be True or False, got {value!r}")
+        if self.backend_hint is not None and (not isinstance(self.backend_hint, str) or not self.backend_hint):
+            raise ParameterError(f"backend_hint must be the name of a grammar plugin, got {self.backend_hint!r}")
         for name in ("stop", "stop_token_ids", "stop_regex"):
             _check_stops(name, getattr(self, name))
         _check_bias(self.logit_bias)
@@ -121,7 +129,7 @@ _INTEGERS = {
     "seed",
     "a token id in logit_bias",
 }
-_OPTIONAL = {"logprobs", "prompt_logprobs", "seed"}
+_OPTIONAL = {"logprobs", "prompt_logprobs", "seed", "heal"}
 
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:

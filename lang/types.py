@@ -54,7 +54,7 @@ class TypeSpec:
             raise ParseError(f"{shown!r} is not a value of type {self.name}: {error}", partial=text) from error
 
 
-def type_spec(annotation: Any) -> TypeSpec:
+def type_spec(annotation: Any, *, strict: bool = True) -> TypeSpec:
     """Return how a gen of this type is held and read. `ConstraintError` names a type that cannot be expressed.
 
     - `str`: any text. `int`, `float`, `bool`: their usual spelling.
@@ -80,7 +80,7 @@ def type_spec(annotation: Any) -> TypeSpec:
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         members = [(m.value if isinstance(m.value, str) else m.name, m) for m in annotation]
         return _choices_spec(name, annotation, members)
-    return _json_spec(name, annotation)
+    return _json_spec(name, annotation, strict=strict)
 
 
 def _type_name(annotation: Any) -> str:
@@ -142,7 +142,7 @@ def _choices_spec(name: str, annotation: Any, members: Iterable[tuple[str, Any]]
 _MISSING = object()
 
 
-def _json_spec(name: str, annotation: Any) -> TypeSpec:
+def _json_spec(name: str, annotation: Any, *, strict: bool) -> TypeSpec:
     """Build the spec of a type that pydantic describes by a JSON schema."""
     if isinstance(annotation, (str, types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
         raise ConstraintError(f"type= takes a type, got {annotation!r}")
@@ -168,7 +168,7 @@ def _json_spec(name: str, annotation: Any) -> TypeSpec:
             ]
             raise ValueError("; ".join(reasons)) from error
 
-    return TypeSpec(name, JsonSchema(text), annotation, read)
+    return TypeSpec(name, JsonSchema(text, strict), annotation, read)
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:

@@ -28,14 +28,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "backend": ("backend", "lang", "kernels"),
     "backend.engine": (
         *("backend.engine", "backend.api", "backend.registry", "kernels"),
-        *("lang.errors", "lang.sampling", "lang.constraints"),
+        *("lang.errors", "lang.sampling", "lang.constraints", "lang.schema_keywords"),
     ),
     "kernels": ("kernels",),
 }
 # What a folder may import from outside, besides the standard library.
 PACKAGES: dict[str, frozenset[str]] = {
     "": frozenset(),
-    "lang": frozenset({"lark", "pydantic", "typing_extensions"}),
+    "lang": frozenset({"jsonschema", "lark", "pydantic", "typing_extensions"}),
     "interpreter": frozenset({"jinja2", "pydantic", "rich", "typer"}),
     "backend": frozenset({"httpx", "jinja2", "pydantic", "rich"}),
     "backend.engine": frozenset({"torch", "numpy", "transformers", "tokenizers", "safetensors", "huggingface_hub"})

@@ -15,6 +15,7 @@ import numpy as np
 
 from ....lang.constraints import Constraint, JsonSchema, Regex
 from ....lang.errors import ConstraintError, DeadEndError
+from ....lang.schema_keywords import HELD_FORMATS, UNHELD_KEYWORDS
 from ...api import ConstraintKind
 from ..vocabulary import Vocabulary
 from .api import MaskRow, num_mask_words
@@ -24,12 +25,6 @@ from .regex_syntax import translate
 # Between the parts of a JSON text: nothing, one space, or a line break with indentation. Unbounded white space, its
 # default, lets a weak model write spaces until its tokens run out.
 WHITESPACE = r"(?: |\n {0,32})?"
-
-REFUSED_KEYWORDS = frozenset(
-    "not if then else uniqueItems contains minContains maxContains propertyNames dependentRequired dependentSchemas "
-    "dependencies unevaluatedItems unevaluatedProperties $dynamicRef $recursiveRef x-guidance".split()
-)
-FORMATS = frozenset("date-time time date duration email hostname ipv4 ipv6 uri uuid".split())
 
 # By default it allows only one tokenisation where the text is forced; we want every one that is legal.
 _HEADER = '%llguidance {"no_forcing": true}\nstart: '
@@ -48,8 +43,8 @@ class LlguidanceCompiler:
     def compile(self, constraint: Constraint, *, timeout: float) -> LlguidanceGrammar:
         """Return the grammar of a schema or a regex. It cannot be interrupted, so `timeout` is the caller's to keep."""
         match constraint:
-            case JsonSchema(text):
-                schema = parse_schema(text, refused=REFUSED_KEYWORDS, formats=FORMATS)
+            case JsonSchema(text, strict):
+                schema = parse_schema(text, refused=UNHELD_KEYWORDS, formats=HELD_FORMATS, strict=strict)
                 if isinstance(schema, dict):
                     schema = {**schema, "x-guidance": {"whitespace_pattern": WHITESPACE}}
                 source, what = f"{_HEADER}%json {json.dumps(schema)}", "JSON schema"
