@@ -123,7 +123,7 @@ class PrefillAdder:
         self.kv.open(req, match)
         req.prefix_len = prefix_len
         if req.num_retractions == 0:
-            req.cached_tokens = prefix_len
+            req.cached_tokens = min(prefix_len, len(req.origin_input_ids))  # forced output may be cached, too
         self.expected += self.ratio * _tokens_to_come(req)
         self._extend(req, end, is_new=True)
         return Verdict.ADDED

@@ -34,16 +34,31 @@ def prefill_batch(extensions: Sequence[Extension]) -> ScheduleBatch:
 
 
 def decode_batch(running: RunningBatch, slots: Int64) -> ScheduleBatch:
-    """One more token for every running row; `slots` (batch,) receive the KV of their last tokens."""
+    """The next token of every running row, and of the forced ones after it what `running.extend_lens` says.
+
+    `slots` (tokens,) receive their KV. A row that has more forced tokens than that gives no token yet.
+    """
     return ScheduleBatch(
         reqs=running.reqs,
         rows=running.rows,
         prefix_lens=running.seq_lens,
-        extend_lens=np.ones(len(running), dtype=np.int64),
-        input_ids=running.last_tokens,
+        extend_lens=running.extend_lens,
+        input_ids=_with_runs(running) if running.has_runs else running.next_tokens,
         out_cache_loc=slots,
-        samples=np.ones(len(running), dtype=np.bool_),
+        samples=running.extend_lens > running.num_ahead,
     )
+
+
+def _with_runs(running: RunningBatch) -> Int64:
+    """(tokens,) each row's next token, followed by its forced tokens as far as they are computed now."""
+    starts = np.cumsum(running.extend_lens) - running.extend_lens
+    ids = np.empty(int(running.extend_lens.sum()), dtype=np.int64)
+    ids[starts] = running.next_tokens
+    for index in np.flatnonzero(running.extend_lens > 1).tolist():
+        req, start, count = running.reqs[index], int(starts[index]), int(running.extend_lens[index])
+        first = int(running.seq_lens[index]) - len(req.origin_input_ids)
+        ids[start : start + count] = req.output_ids[first : first + count]
+    return ids
 
 
 def mixed_batch(prefill: ScheduleBatch, decode: ScheduleBatch) -> ScheduleBatch:

@@ -47,6 +47,8 @@ class Engine:
     - `max_total_tokens`: tokens of KV memory; None: from the memory that is free. `max_running`: sequences at once.
       `page_size`: tokens a page of it. `chunked_prefill_size`: most tokens of one forward.
     - `radix_cache`: keep prefixes for later requests. `policy`: order of admission. `grammar`: plugin for constraints.
+    - `jump_forward`: tokens that a constraint leaves no choice about are appended without sampling and computed in one
+      go; the output is the same.
     - `num_threads`: of torch; None leaves torch's own choice. `seed`: for requests that bring none.
 
     Thread-safe. A `Backend`: pass it wherever one is taken. Close it, or use it in a `with` block.
@@ -71,6 +73,7 @@ class Engine:
         policy: str = "aged-lpm",
         overlap: bool | None = None,
         grammar: str = "auto",
+        jump_forward: bool = True,
         num_threads: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -95,9 +98,10 @@ class Engine:
         )
         worker = _make_worker(loaded.model, tokenizer, kv)
         grammars = GrammarService(tokenizer.vocabulary, grammar)
-        config = SchedulerConfig(chunked_prefill_size=chunked_prefill_size)
+        config = SchedulerConfig(chunked_prefill_size=chunked_prefill_size, jump_forward=jump_forward)
         thread.start(Scheduler(worker, kv, make_policy(), thread.emit, config))
         self.tokenizer = tokenizer
+        self.folder = loaded.folder
         self._front = Front(thread, RequestBuilder(tokenizer, context_len=context_len, seed=seed), grammars)
         self._capabilities = Capabilities(
             model="ramify-embedded" if model is None else str(model),

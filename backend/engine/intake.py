@@ -10,14 +10,16 @@ from collections.abc import Sequence
 
 from ...lang.errors import CapacityError, ParameterError, PromptError, RamifyError
 from .lifecycle import Lifecycle
+from .output import push_forced
 from .req import Req
 
 
 class Intake:
-    """The way in; `lifecycle` is the way out."""
+    """The way in; `lifecycle` is the way out. `jump_forward`: see `ResultProcessor`."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, *, jump_forward: bool = True) -> None:
         self.lifecycle = lifecycle
+        self.jump_forward = jump_forward
 
     def receive(self, reqs: Sequence[Req]) -> None:
         """Queue the requests of one submission; those that cannot run end with their error."""
@@ -32,7 +34,24 @@ class Intake:
                 lifecycle.refuse(req, error)
                 continue
             lifecycle.counters.prompt_tokens += len(req.origin_input_ids)
-            lifecycle.waiting_queue.add(req, lifecycle.kv.cached_len(req))
+            if self.jump_forward and req.matcher is not None and req.max_new_tokens:
+                self._begin(req)
+            if not req.is_done:
+                lifecycle.waiting_queue.add(req, lifecycle.kv.cached_len(req))
+
+    def _begin(self, req: Req) -> None:
+        """Append what the constraint forces before anything is sampled: it is computed along with the prompt."""
+        if req.logprob_start_len is not None:  # its prompt must go through the model alone
+            return
+        lifecycle = self.lifecycle
+        try:
+            finish = push_forced(req, room=lifecycle.kv.allocator.total - req.num_tokens)
+        except RamifyError as error:
+            lifecycle.refuse(req, error)
+            return
+        lifecycle.counters.forced_tokens += len(req.output_ids)
+        if finish is not None:
+            lifecycle.finish(req, finish)
 
     def _refusal(self, req: Req) -> RamifyError | None:
         """Why this request can never run, or None; fixes its limit of new tokens."""

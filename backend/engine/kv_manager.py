@@ -95,8 +95,27 @@ class KVManager:
             req.last_node, req.cache_protected_len = inserted.node, max(protected, inserted.num_owned)
         return slots, protected
 
-    def decode(self, rows: Int64, positions: Int64) -> Int64:
-        """Allocate one slot (batch,) for `positions` of `rows`; the caller has checked that there is room."""
+    def decode(self, rows: Int64, positions: Int64, extend_lens: Int64) -> Int64:
+        """Allocate slots (tokens,) for `extend_lens[i]` tokens of `rows[i]` from `positions[i]` on.
+
+        They belong to the requests until these are released. The caller has checked that there is room.
+        """
+        firsts = self._decode_one(rows, positions)
+        if len(firsts) == (total := int(extend_lens.sum())):
+            return firsts
+        table, allocator = self.pool.req_to_token, self.allocator
+        starts = np.cumsum(extend_lens) - extend_lens
+        slots = np.empty(total, dtype=np.int64)
+        slots[starts] = firsts
+        for index in np.flatnonzero(extend_lens > 1).tolist():
+            row, begin = table[rows[index]], int(positions[index]) + 1
+            end = begin + int(extend_lens[index]) - 1
+            self._make_room(allocator.tokens_needed(begin, end))
+            row[begin:end] = allocator.extend(int(row[begin - 1]), begin, end)
+            slots[starts[index] + 1 : starts[index] + 1 + end - begin] = row[begin:end]
+        return slots
+
+    def _decode_one(self, rows: Int64, positions: Int64) -> Int64:
         table, allocator = self.pool.req_to_token, self.allocator
         self._make_room(allocator.decode_tokens_needed(positions))
         # Position 0 is never decoded: a prompt has at least one token.

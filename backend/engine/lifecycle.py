@@ -93,9 +93,10 @@ class Lifecycle:
         self.outputs.append(StepOutput(req, text, ids, logprobs, () if start else tuple(req.input_logprobs)))
 
     def finish(self, req: Req, finish: Finish) -> None:
-        """The request ends as it should; its KV stays in the cache."""
+        """The request ends as it should; its KV stays in the cache. One whose output was forced may have none."""
         req.finished = finish
-        self.release(req)
+        if req.row > 0:
+            self.release(req)
         self._end(req)
 
     def fail(self, req: Req, error: RamifyError) -> None:

@@ -89,6 +89,11 @@ class Req:
         """`len(fill_ids)` without building the list."""
         return len(self.origin_input_ids) + len(self.output_ids)
 
+    def token_at(self, position: int) -> int:
+        """Token number `position` of `fill_ids`."""
+        num_prompt = len(self.origin_input_ids)
+        return self.origin_input_ids[position] if position < num_prompt else self.output_ids[position - num_prompt]
+
     def token_array(self) -> NDArray[np.int32]:
         """`fill_ids` as an array (num_tokens,), built once and then only extended; never write to it."""
         done = self._tokens

@@ -1,22 +1,27 @@
 """`ResultProcessor`: applies what a forward produced to the requests of the batch that produced it. No torch.
 
-Appends tokens, decides who has finished and why. Called by the scheduler after every forward.
+Called by the scheduler after every forward; `output.py` says what a token does to its request.
 """
 
 from __future__ import annotations
 
-from ...lang.errors import BackendError, RamifyError
+from ...lang.errors import RamifyError
 from ..api import Finish, TokenLogprob
 from .batch import BatchResult, ScheduleBatch
 from .lifecycle import Lifecycle
+from .output import push_forced, push_token
 from .req import Req
 
 
 class ResultProcessor:
-    """Both parts of `process_batch_result`: prefill rows first, decode rows after them."""
+    """Both parts of `process_batch_result`: prefill rows first, decode rows after them.
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    `jump_forward`: tokens that a constraint forces are appended without sampling them.
+    """
+
+    def __init__(self, lifecycle: Lifecycle, *, jump_forward: bool = True) -> None:
         self.lifecycle = lifecycle
+        self.jump_forward = jump_forward
 
     def process_prefill(self, batch: ScheduleBatch, result: BatchResult, tokens: list[int]) -> None:
         """Rows [0, num_prefill): their KV is written; the last chunk of a prompt gives a first token or the end."""
@@ -35,51 +40,44 @@ class ResultProcessor:
                 finish = Finish("length")
                 self.lifecycle.finish(req, finish if req.output_text is None else req.output_text.end(finish))
 
-    def process_decode(self, batch: ScheduleBatch, result: BatchResult, tokens: list[int]) -> None:
-        """Rows from num_prefill on: one more token each."""
-        logprobs, errors = result.logprobs, result.errors
-        for index in range(batch.num_prefill, len(batch.reqs)):
+    def process_decode(self, batch: ScheduleBatch, result: BatchResult, tokens: list[int]) -> dict[int, int]:
+        """Rows from num_prefill on: one more token each, but for rows in the middle of forced tokens.
+
+        Returns how many forced tokens follow the new one, by place among these rows.
+        """
+        logprobs, errors, first = result.logprobs, result.errors, batch.num_prefill
+        samples, extend_lens = batch.samples.tolist(), batch.extend_lens.tolist()
+        runs: dict[int, int] = {}
+        for index in range(first, len(batch.reqs)):
             req = batch.reqs[index]
-            req.prefix_len += 1
+            req.prefix_len += extend_lens[index]
             if errors and index in errors:
                 self.lifecycle.fail(req, errors[index])
-            else:
-                self._add_token(req, tokens[index], logprobs[index] if logprobs else None)
+            elif samples[index]:
+                num_forced = self._add_token(req, tokens[index], logprobs[index] if logprobs else None)
+                if num_forced:
+                    runs[index - first] = num_forced
+        return runs
 
-    def _add_token(self, req: Req, token: int, logprob: TokenLogprob | None) -> None:
-        """Append a token and end the request if that was its last; a stop token is no part of the text."""
-        output_ids = req.output_ids
-        output_ids.append(token)
+    def _add_token(self, req: Req, token: int, logprob: TokenLogprob | None) -> int:
+        """Append a token and those it forces, and end the request if one was its last; returns how many are forced."""
         if logprob is not None:
             req.output_logprobs.append(logprob)
+        num_before = len(req.output_ids) + 1
         try:
-            finish = self._finish_of(req, token)
+            finish = push_token(req, token)
+            if finish is None and self.jump_forward and req.matcher is not None:
+                finish = push_forced(req, room=self.lifecycle.kv.allocator.total - req.num_tokens)
         except RamifyError as error:  # the text or the constraint cannot go on
             self.lifecycle.fail(req, error)
-            return
+            return 0
+        num_forced = len(req.output_ids) - num_before
+        self.lifecycle.counters.forced_tokens += num_forced
         if finish is not None:
             self.lifecycle.finish(req, finish)
         elif req.stream:
             self.lifecycle.progress(req)
-
-    def _finish_of(self, req: Req, token: int) -> Finish | None:
-        """How `token`, the last of the output, ends the request, if it does."""
-        text, matcher, num_tokens = req.output_text, req.matcher, len(req.output_ids)
-        if token in req.stop_token_ids:
-            finish = Finish("stop", token, num_tokens - 1)
-            return finish if text is None else text.end(finish)
-        if matcher is not None and not matcher.accept(token):
-            raise BackendError(f"token {token} was sampled although the constraint forbids it")
-        finish_of_text = None if text is None else text.push(token)
-        if finish_of_text is not None:
-            return finish_of_text
-        if matcher is not None and matcher.is_terminated:
-            finish = Finish("stop", None, num_tokens)
-        elif num_tokens >= req.max_new_tokens:
-            finish = Finish("length", None, num_tokens)
-        else:
-            return None
-        return finish if text is None else text.end(finish)
+        return num_forced
 
     def _add_input_logprobs(self, req: Req, span: range, entries: list[TokenLogprob]) -> None:
         """Append the entries for `span` that are new: a chunk computed again after retraction repeats some."""

@@ -36,10 +36,14 @@ RETRY_STEPS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerConfig:
-    """`chunked_prefill_size`: most tokens of one forward. `mixed`: decoding rows ride along with prefill chunks."""
+    """`chunked_prefill_size`: most tokens of one forward. `mixed`: decoding rows ride along with prefill chunks.
+
+    `jump_forward`: tokens that a constraint forces are appended unsampled and computed together.
+    """
 
     chunked_prefill_size: int = 512
     mixed: bool = True
+    jump_forward: bool = True
     debug_checks: bool = False  # recount everything whenever the engine is idle
 
 
@@ -68,8 +72,8 @@ class Scheduler:
         self.last_batch: ScheduleBatch | None = None
         self.chunked_req: Req | None = None
         self.lifecycle = Lifecycle(kv, worker, self.waiting_queue)
-        self.intake = Intake(self.lifecycle)
-        self.results = ResultProcessor(self.lifecycle)
+        self.intake = Intake(self.lifecycle, jump_forward=self.config.jump_forward)
+        self.results = ResultProcessor(self.lifecycle, jump_forward=self.config.jump_forward)
         self.new_token_ratio = NewTokenRatio()
         self._extensions: list[Extension] = []  # prefill rows of the current batch
         self._blocked_at: tuple[int, int] | None = None  # (releases, step) when nothing that waits could be admitted
@@ -146,18 +150,21 @@ class Scheduler:
             running.merge_batch(self._just_prefilled(self.last_batch))
         if self._is_closing:
             return None
-        reserved = self.kv.allocator.decode_tokens_needed(running.seq_lens)
+        reserved, budget = self.kv.allocator.decode_tokens_needed(running.seq_lens), self.config.chunked_prefill_size
         if reserved > self.kv.obtainable:
             self.retract_decode()
+            running.plan_runs(self.kv.allocator, room=0, budget=0)
             self._extensions = []
         else:
+            room = self.kv.obtainable - reserved
+            reserved += running.plan_runs(self.kv.allocator, room=room, budget=max(0, budget - len(running)))
             self._extensions = self.get_new_batch_prefill(reserved)
         if self._extensions and not (self.config.mixed and len(running)):
             return prefill_batch(self._extensions)
         if not len(running):
             return None
         self.new_token_ratio.decay()
-        decode = decode_batch(running, self.kv.decode(running.rows, running.seq_lens))
+        decode = decode_batch(running, self.kv.decode(running.rows, running.seq_lens, running.extend_lens))
         return mixed_batch(prefill_batch(self._extensions), decode) if self._extensions else decode
 
     def get_new_batch_prefill(self, reserved: int) -> list[Extension]:
@@ -166,7 +173,7 @@ class Scheduler:
         if self.chunked_req is None and not may_admit:
             return []
         running, config = self.running_batch, self.config
-        budget = config.chunked_prefill_size - (len(running) if config.mixed else 0)
+        budget = config.chunked_prefill_size - (int(running.extend_lens.sum()) if config.mixed else 0)
         adder = PrefillAdder(
             self.kv,
             self.new_token_ratio.value,
@@ -226,7 +233,7 @@ class Scheduler:
         if batch.num_prefill < len(batch.reqs):
             self.running_batch.advance(result.next_token_ids[batch.num_prefill :])
         self.results.process_prefill(batch, result, tokens)
-        self.results.process_decode(batch, result, tokens)
+        self.running_batch.add_runs(self.results.process_decode(batch, result, tokens))
         self._clear_chunked()
 
     # -- for the front, on the engine thread

@@ -15,6 +15,7 @@ class Counters:
     cached_tokens: int = 0  # prompt tokens found in the cache
     computed_tokens: int = 0  # prefill tokens that went through the model, re-computing after retraction included
     completion_tokens: int = 0
+    forced_tokens: int = 0  # of these, appended without sampling because a constraint left no choice
     retractions: int = 0
     aborted: int = 0
     failed: int = 0  # ended with any other error
@@ -33,6 +34,7 @@ class EngineStats:
     cached_tokens: int
     computed_tokens: int
     completion_tokens: int
+    forced_tokens: int
     retractions: int
     aborted: int
     failed: int

@@ -47,6 +47,30 @@ def oracle_logprob(prompt: Sequence[int], position: int) -> float | None:
     return None if position == 0 else -float(prefix_hashes(prompt[: position + 1])[-1] % 1000)
 
 
+class ForcingMatcher:
+    """A constraint that the oracle's tokens satisfy and that leaves no choice about some stretches of them.
+
+    `runs`: output position -> how many tokens are forced there.
+    """
+
+    can_stop = False
+    is_terminated = False
+
+    def __init__(self, tokens: Sequence[int], runs: dict[int, int]) -> None:
+        self.tokens = list(tokens)
+        self.runs = runs
+        self.num_accepted = 0
+
+    def accept(self, token_id: int) -> bool:
+        legal = self.tokens[self.num_accepted] == token_id
+        self.num_accepted += legal
+        return legal
+
+    def forced(self) -> list[int]:
+        start = self.num_accepted
+        return self.tokens[start : start + self.runs.get(start, 0)]
+
+
 class OracleWorker:
     """Samples by hash and keeps a canary in place of each slot's KV: the hash of the whole prefix and the position.
 
@@ -164,6 +188,7 @@ class Harness:
         chunk: int = 512,
         mixed: bool = True,
         policy: Policy | None = None,
+        jump_forward: bool = True,
     ) -> None:
         self.kv = KVManager.create(
             max_running=max_running,
@@ -179,13 +204,19 @@ class Harness:
             self.kv,
             policy or AgedLongestPrefixMatch(),
             self.outputs.extend,
-            SchedulerConfig(chunked_prefill_size=chunk, mixed=mixed, debug_checks=True),
+            SchedulerConfig(chunked_prefill_size=chunk, mixed=mixed, jump_forward=jump_forward, debug_checks=True),
         )
         self._ids = itertools.count()
 
     def req(self, prompt: Sequence[int], max_tokens: int = 4, *, rid: str | None = None, **fields: object) -> Req:
         sampling = fields.pop("sampling", None) or Sampling(max_tokens=max_tokens, seed=fields.pop("seed", 0))
         return Req(rid or f"r{next(self._ids)}", list(prompt), sampling, **fields)
+
+    def forcing(self, req: Req, runs: dict[int, int]) -> Req:
+        """Give `req` a matcher that forces `runs` of its oracle's tokens."""
+        tokens = oracle_output(req.origin_input_ids, req.sampling.max_tokens + 1, req.sampling.seed or 0)
+        req.matcher = ForcingMatcher(tokens, runs)
+        return req
 
     def submit(self, *reqs: Req) -> None:
         self.scheduler.inbox.put(Submit(reqs))

@@ -32,7 +32,7 @@ def random_req(rng: random.Random, harness, prompt, *, is_wild: bool):
     kind = rng.random()
     max_tokens = 0 if kind < 0.2 else rng.randint(1, 24)
     start = rng.randint(0, len(prompt)) if kind < 0.3 else None
-    return harness.req(
+    req = harness.req(
         prompt,
         rid=f"q{rng.randrange(10**9)}",
         sampling=Sampling(max_tokens=max_tokens, seed=rng.randrange(3), logprobs=rng.choice([None, 0])),
@@ -43,6 +43,9 @@ def random_req(rng: random.Random, harness, prompt, *, is_wild: bool):
         stream=rng.random() < 0.7,
         deadline=time.monotonic() + rng.choice([0.0, 0.01, 60]) if is_wild and rng.random() < 0.1 else None,
     )
+    if rng.random() < 0.4:
+        harness.forcing(req, {rng.randrange(20): rng.randint(1, 30) for _ in range(rng.randint(1, 6))})
+    return req
 
 
 def expect_result(harness, req, output) -> None:
@@ -58,7 +61,7 @@ def expect_result(harness, req, output) -> None:
             expected_logprobs = [harness.oracle_logprob(req.origin_input_ids, position) for position in span]
             assert [entry.logprob for entry in req.input_logprobs] == expected_logprobs
     assert output.usage.completion_tokens == len(req.output_ids)
-    assert output.usage.cached_tokens < len(req.origin_input_ids)
+    assert output.usage.cached_tokens < len(req.origin_input_ids) + (req.matcher is not None)
 
 
 def run_case(seed: int, make_harness, *, is_wild: bool):
@@ -75,6 +78,7 @@ def run_case(seed: int, make_harness, *, is_wild: bool):
         radix_cache=rng.random() < 0.8,
         chunk=rng.choice([1, 2, 3, 7, 16, 33, 64]),
         mixed=rng.random() < 0.5,
+        jump_forward=rng.random() < 0.8,
         policy=rng.choice(POLICIES)(),
     )
     if rng.random() < 0.6:
@@ -128,7 +132,8 @@ def test_aborts_deadlines_and_failures_leave_no_trace(seed: int, make_harness) -
 
 def test_the_workloads_reach_the_hard_cases(make_harness) -> None:
     """Retraction, sharing within one forward, chunking and re-use all happen in the runs above."""
-    stats = [run_case(seed, make_harness, is_wild=False)[0].scheduler.stats() for seed in range(40)]
+    stats = [run_case(seed, make_harness, is_wild=False)[0].scheduler.stats() for seed in range(60)]
     assert sum(one.retractions for one in stats) > 10
     assert sum(one.cached_tokens for one in stats) > 500
     assert sum(one.steps for one in stats) > 1000
+    assert sum(one.forced_tokens for one in stats) > 300

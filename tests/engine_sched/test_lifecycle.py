@@ -56,6 +56,9 @@ class OracleMatcher:
         self.num_accepted += 1
         return True
 
+    def forced(self) -> tuple[int, ...]:
+        return ()
+
     @property
     def is_terminated(self) -> bool:
         return self.num_accepted == len(self.tokens)
