@@ -5,6 +5,7 @@ Wraps a tokenizer of the tokenizers library; knows nothing of requests or models
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -45,7 +46,7 @@ class Tokenizer:
         self.hf = hf
         spec = json.loads(hf.backend_tokenizer.to_str())
         tokens = hf.backend_tokenizer.get_vocab(with_added_tokens=True).items()
-        self.vocabulary: Vocabulary = build_vocabulary(spec, tokens, size=vocab_size, eos_ids=eos_ids)
+        vocabulary = build_vocabulary(spec, tokens, size=vocab_size, eos_ids=eos_ids)
         self._rust: dict[Place, RustTokenizer] = {}
         places: tuple[Place, ...] = ("start", "after-special", "after-text")
         for place in places:
@@ -58,6 +59,10 @@ class Tokenizer:
             rust.no_padding()
             rust.no_truncation()
             self._rust[place] = rust
+        inside = self._rust["after-text"]
+        self.vocabulary: Vocabulary = dataclasses.replace(
+            vocabulary, tokenize=lambda text: inside.encode(text, add_special_tokens=False).ids
+        )
         self._special = {entry["content"]: entry for entry in spec["added_tokens"] if entry["special"]}
         contents = sorted(self._special, key=len, reverse=True)
         self._special_pattern = re.compile("|".join(map(re.escape, contents)) or r"(?!)")

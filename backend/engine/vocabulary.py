@@ -7,7 +7,7 @@ sampler and the grammar compilers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,7 +26,8 @@ class Vocabulary:
 
     `token_bytes` has `size` entries, the width of the model's logits, which may exceed the tokenizer's length: ids that
     no token uses are empty, as is any token without text. `special_ids` never show in text. `eos_ids` end a sequence.
-    `byte_fallback_ids` are SentencePiece's `<0xNN>`, whose runs decode as a whole.
+    `byte_fallback_ids` are SentencePiece's `<0xNN>`, whose runs decode as a whole. `tokenize`, where a tokeniser is at
+    hand, gives the ids of text inside a sequence, special tokens never among them.
     """
 
     token_bytes: tuple[bytes, ...]
@@ -34,6 +35,7 @@ class Vocabulary:
     eos_ids: frozenset[int] = frozenset()
     byte_fallback_ids: frozenset[int] = frozenset()
     leading_space: LeadingSpace = "keep"
+    tokenize: Callable[[str], Sequence[int]] | None = None
 
     @property
     def size(self) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from ramify.backend import registry
 from ramify.backend.engine.grammar.api import GrammarCompiler, Matcher, num_mask_words
-from ramify.backend.engine.vocabulary import Vocabulary
+from ramify.backend.engine.vocabulary import Vocabulary, build_vocabulary
 from ramify.lang.errors import DeadEndError
 
 PLUGINS = ("llguidance", "outlines")
@@ -91,6 +92,41 @@ def tools() -> Tools:
 def tools_of() -> Callable[[bytes], Tools]:
     """Tools over a vocabulary with only some single bytes."""
     return lambda single_bytes: Tools(make_vocabulary(single_bytes))
+
+
+@pytest.fixture(scope="session")
+def bpe_tools() -> Tools:
+    """Tools over a byte-level BPE of 700 tokens learnt here, which brings its tokeniser: runs can be forced."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    rust = Tokenizer(models.BPE())
+    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    rust.decoder = decoders.ByteLevel()
+    rng = random.Random(0)
+    words = "name age city country_code Zoë 漢字 yes no never in my life true false null the end of line ID".split()
+    lines = []
+    for number in range(500):
+        first, second, third, fourth = rng.choices(words, k=4)
+        lines.append(
+            f'{{"{first}": "{second} {third}", "{fourth}": {number}, "age": [{number}, null]}}, yes, {first}.\n'
+        )
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    rust.train_from_iterator(lines, trainer)
+    vocabulary = build_vocabulary(json.loads(rust.to_str()), rust.get_vocab().items(), size=705, eos_ids=[1])
+    return Tools(replace(vocabulary, tokenize=lambda text: rust.encode(text, add_special_tokens=False).ids))
+
+
+@pytest.fixture(scope="session")
+def bpe_compilers(bpe_tools: Tools) -> Iterator[dict[str, GrammarCompiler]]:
+    made = {name: registry.load("grammars", name)(bpe_tools.vocabulary) for name in PLUGINS}
+    yield made
+    for compiler in made.values():
+        compiler.close()
 
 
 @pytest.fixture(scope="session")

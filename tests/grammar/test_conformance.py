@@ -115,8 +115,8 @@ RAW_JSON: list[tuple[Any, list[str], list[str]]] = [
     ({"type": "string"}, [r'"\""', r'"\n"', r'"\\"', '"é"'], ['"\n"', '"', r'"\x"', "'a'", "a"]),
     (
         {"type": "array", "items": {"type": "integer"}},
-        ["[1,2]", "[1, 2]", "[\n  1,\n  2\n]"],
-        ["[1,  2]", "[1,\n\n2]", "[1\t]", " [1]", "[1]\n", "[1,]"],
+        ["[]", "[1]", "[1, 2]"],
+        ["[1,2]", "[1,  2]", "[1,\n2]", "[1\t]", " [1]", "[1]\n", "[1,]", "[ ]"],
     ),
 ]
 
@@ -127,11 +127,7 @@ CASES: list[tuple[Constraint, list[str], list[str]]] = [
     *(
         (
             JsonSchema(json.dumps(schema)),
-            [
-                spelling
-                for value in accepts
-                for spelling in (json.dumps(value, ensure_ascii=False), json.dumps(value, ensure_ascii=False, indent=2))
-            ],
+            [json.dumps(value, ensure_ascii=False) for value in accepts],
             [json.dumps(value, ensure_ascii=False) for value in rejects],
         )
         for schema, accepts, rejects in SCHEMA

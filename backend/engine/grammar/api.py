@@ -25,6 +25,12 @@ def num_mask_words(vocabulary_size: int) -> int:
     return -(-vocabulary_size // 32)
 
 
+def fill_single(row: MaskRow, token_id: int) -> None:
+    """Make `token_id` the only legal token of `row`."""
+    row[:] = 0
+    row.view(np.uint8)[token_id >> 3] = 1 << (token_id & 7)  # bytes, for the last bit of a word is its sign
+
+
 class Matcher(Protocol):
     """How far one sequence has come in its grammar. Used by one thread at a time.
 

@@ -18,15 +18,17 @@ from ....lang.errors import ConstraintError, DeadEndError
 from ....lang.schema_keywords import HELD_FORMATS, UNHELD_KEYWORDS
 from ...api import ConstraintKind
 from ..vocabulary import Vocabulary
-from .api import MaskRow, num_mask_words
+from .api import MaskRow, fill_single, num_mask_words
+from .forced_text import ForcedText
+from .json_formats import spell_out_formats
 from .json_schema import parse_schema
 from .regex_syntax import translate
 
-# Between the parts of a JSON text: nothing, one space, or a line break with indentation. Unbounded white space, its
-# default, lets a weak model write spaces until its tokens run out.
-WHITESPACE = r"(?: |\n {0,32})?"
+# White space exactly as `json.dumps` writes it: a reader gains nothing from freedom here, a weak model can write spaces
+# until its tokens run out, and keys with the punctuation around them are forced text only if it is fixed.
+WHITESPACE = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
 
-# By default it allows only one tokenisation where the text is forced; we want every one that is legal.
+# We decide ourselves which tokens are forced, in the same way for every plugin.
 _HEADER = '%llguidance {"no_forcing": true}\nstart: '
 
 
@@ -39,14 +41,16 @@ class LlguidanceCompiler:
         self._vocabulary = vocabulary
         self._tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Tokens(vocabulary)))
         self._limits = llguidance.LLParserLimits(verbose_errors=False)
+        self._forced = ForcedText(vocabulary)
 
     def compile(self, constraint: Constraint, *, timeout: float) -> LlguidanceGrammar:
         """Return the grammar of a schema or a regex. It cannot be interrupted, so `timeout` is the caller's to keep."""
         match constraint:
             case JsonSchema(text, strict):
                 schema = parse_schema(text, refused=UNHELD_KEYWORDS, formats=HELD_FORMATS, strict=strict)
-                if isinstance(schema, dict):
-                    schema = {**schema, "x-guidance": {"whitespace_pattern": WHITESPACE}}
+                schema = spell_out_formats(schema)
+                if schema is not False:
+                    schema = {**({} if schema is True else schema), "x-guidance": WHITESPACE}
                 source, what = f"{_HEADER}%json {json.dumps(schema)}", "JSON schema"
             case Regex(pattern):
                 source, what = f"{_HEADER}/{translate(pattern).pattern}/", "regex"
@@ -55,7 +59,7 @@ class LlguidanceCompiler:
         matcher = llguidance.LLMatcher(self._tokenizer, source, log_level=0, limits=self._limits)
         if matcher.is_error():
             raise ConstraintError(f"the {what} cannot be compiled: {_reason(matcher.get_error())}")
-        grammar = LlguidanceGrammar(matcher, self._vocabulary, num_bytes=64 * len(source) + 65_536)
+        grammar = LlguidanceGrammar(matcher, self._vocabulary, self._forced, num_bytes=64 * len(source) + 65_536)
         try:  # some schemas show only here that no value satisfies them
             grammar.matcher().fill_mask(np.empty(num_mask_words(self._vocabulary.size), dtype=np.int32))
         except DeadEndError as error:
@@ -69,9 +73,11 @@ class LlguidanceCompiler:
 class LlguidanceGrammar:
     """A compiled grammar: a parser at the start, which every matcher copies."""
 
-    def __init__(self, prototype: Any, vocabulary: Vocabulary, *, num_bytes: int) -> None:
+    def __init__(self, prototype: Any, vocabulary: Vocabulary, forced: ForcedText, *, num_bytes: int) -> None:
         self._prototype = prototype
+        self._forced = forced
         self._lock = threading.Lock()
+        self._byte_tokens = _single_byte_tokens(vocabulary) if forced.is_known else {}
         self.vocabulary = vocabulary
         self.num_bytes = num_bytes  # an estimate: the library does not tell
         self.eos_mask = _mask_of(vocabulary.eos_ids, vocabulary.size)
@@ -80,17 +86,45 @@ class LlguidanceGrammar:
     def matcher(self) -> LlguidanceMatcher:
         """Return a matcher at the start."""
         with self._lock:
-            return LlguidanceMatcher(self, self._prototype.deep_copy())
+            parser = self._prototype.deep_copy()
+        return LlguidanceMatcher(self, parser, self.run(parser))
+
+    def run(self, parser: Any) -> tuple[int, ...]:
+        """Return the tokens that must come next, `()` if there is a choice or the tokeniser is not at hand."""
+        if not self._forced.is_known:
+            return ()
+        text: bytes = parser.compute_ff_bytes()
+        if not text:
+            return ()
+        spelled = [self._byte_tokens.get(byte, -1) for byte in text]
+
+        def follows(byte: int) -> bool:
+            token_id = self._byte_tokens.get(byte, -1)
+            if token_id < 0 or -1 in spelled:  # cannot be asked, so it may
+                return True
+            return bool(parser.validate_tokens([*spelled, token_id]) > len(spelled))
+
+        return self._forced.run(text, follows)
 
 
 class LlguidanceMatcher:
-    """One sequence's parser."""
+    """One sequence's parser, the tokens that must come next, and those before them for rollback."""
 
-    __slots__ = ("_buffer", "_ended", "_grammar", "_parser")
+    __slots__ = ("_before", "_buffer", "_ended", "_forced", "_grammar", "_parser")
 
-    def __init__(self, grammar: LlguidanceGrammar, parser: Any, *, ended: bool = False) -> None:
+    def __init__(
+        self,
+        grammar: LlguidanceGrammar,
+        parser: Any,
+        forced: tuple[int, ...],
+        before: tuple[tuple[int, ...], ...] = (),
+        *,
+        ended: bool = False,
+    ) -> None:
         self._grammar = grammar
         self._parser = parser
+        self._forced = forced
+        self._before = list(before)
         self._ended = ended
         # the library's vocabulary has one token more than ours: its own end-of-sequence
         self._buffer = np.zeros(num_mask_words(grammar.vocabulary.size + 1), dtype=np.int32)
@@ -109,6 +143,9 @@ class LlguidanceMatcher:
         """Write the legal tokens into `row`; `DeadEndError` when there are none or a limit is reached."""
         if self._ended:
             raise DeadEndError("the output is over: end-of-sequence was accepted")
+        if self._forced:
+            fill_single(row, self._forced[0])
+            return
         self._parser.unsafe_compute_mask_ptr(self._buffer.ctypes.data, self._buffer.nbytes)
         if self._parser.is_error():
             raise DeadEndError(f"the constraint cannot go on: {_reason(self._parser.get_error())}")
@@ -121,6 +158,8 @@ class LlguidanceMatcher:
     def accept(self, token_id: int) -> bool:
         """Consume one token; False, and no change, when it is not legal."""
         vocabulary = self._grammar.vocabulary
+        if self._forced and token_id != self._forced[0]:
+            return False
         if token_id in vocabulary.eos_ids:
             legal = not self._ended and self.can_stop
             self._ended = self._ended or legal
@@ -128,23 +167,33 @@ class LlguidanceMatcher:
         if self._ended or token_id in vocabulary.special_ids or not vocabulary.token_bytes[token_id]:
             return False
         # a token that is not legal would leave the parser in an error for good, so it is asked first
-        return self._parser.validate_tokens([token_id]) == 1 and bool(self._parser.consume_token(token_id))
+        if self._parser.validate_tokens([token_id]) != 1 or not self._parser.consume_token(token_id):
+            return False
+        self._before.append(self._forced)
+        self._forced = self._forced[1:] or self._grammar.run(self._parser)
+        return True
 
     def forced(self) -> tuple[int, ...]:
-        """See `Matcher`; nothing is known to be forced."""
-        return ()
+        """Return the tokens that must come next."""
+        return self._forced
 
     def rollback(self, num_tokens: int) -> None:
         """Undo the last `num_tokens` accepted tokens."""
         if self._ended and num_tokens:
             self._ended = False
             num_tokens -= 1
-        if num_tokens and not self._parser.rollback(num_tokens):
+        if not num_tokens:
+            return
+        if not self._parser.rollback(num_tokens):
             raise AssertionError(f"rollback failed: {self._parser.get_error()}")
+        self._forced = self._before[-num_tokens]
+        del self._before[-num_tokens:]
 
     def fork(self) -> LlguidanceMatcher:
         """Return an independent matcher in the same state."""
-        return LlguidanceMatcher(self._grammar, self._parser.deep_copy(), ended=self._ended)
+        return LlguidanceMatcher(
+            self._grammar, self._parser.deep_copy(), self._forced, tuple(self._before), ended=self._ended
+        )
 
 
 class _Tokens:
@@ -163,6 +212,12 @@ class _Tokens:
     def __call__(self, text: bytes) -> list[int]:
         """Tokenise; asked only for forced text, which the grammars here do without."""
         return []
+
+
+def _single_byte_tokens(vocabulary: Vocabulary) -> dict[int, int]:
+    hidden = vocabulary.special_ids | vocabulary.eos_ids
+    spellings = enumerate(vocabulary.token_bytes)
+    return {text[0]: token_id for token_id, text in spellings if len(text) == 1 and token_id not in hidden}
 
 
 def _mask_of(token_ids: Any, size: int) -> MaskRow:

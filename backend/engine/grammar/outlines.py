@@ -13,6 +13,7 @@ from ..vocabulary import Vocabulary
 from .automaton import ByteAutomaton, from_texts
 from .automaton_grammar import AutomatonGrammar
 from .dfa_client import MAX_STATES, DfaProcesses
+from .forced_text import ForcedText
 from .regex_syntax import translate
 from .token_trie import build_token_trie
 
@@ -27,11 +28,12 @@ class OutlinesCompiler:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._trie = build_token_trie(vocabulary)
+        self._forced = ForcedText(vocabulary)
         self._processes = DfaProcesses()
 
     def compile(self, constraint: Constraint, *, timeout: float) -> AutomatonGrammar:
         """Return the grammar of a regex or of choices."""
-        grammar = AutomatonGrammar(self._automaton(constraint, timeout), self._trie, self._vocabulary)
+        grammar = AutomatonGrammar(self._automaton(constraint, timeout), self._trie, self._vocabulary, self._forced)
         grammar.mask(grammar.start)  # every sequence begins there
         return grammar
 
