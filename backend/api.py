@@ -107,13 +107,15 @@ class Finish:
     """Why a sample ended. `matched` is the stop string, pattern or token id (end-of-sequence included), if any.
 
     `num_kept` output tokens lie wholly inside the text that was kept; `tail` is the kept text after them (a stop string
-    may cut a token in two). So the answer, as a prompt piece, is `Tokens(ids[:num_kept], ...)` + `Text(tail)`.
+    may cut a token in two). So the answer, as a prompt piece, is `Tokens(ids[:num_kept], ...)` + `Text(tail)`; with
+    `num_kept` 0 it is all text. `is_partial`: `max_tokens` ended the text inside its constraint, so it is no value.
     """
 
     reason: FinishReason
     matched: str | int | None = None
     num_kept: int = 0
     tail: str = ""
+    is_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Implements `OutputText` of `req.py`; knows nothing of batches or models. Made by
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from ...lang.sampling import Sampling
@@ -15,12 +16,16 @@ from .vocabulary import Vocabulary
 
 _NOT_WHOLE = -1
 
+MayEnd = Callable[[int, str], bool]
+"""Whether the text may end without its last so many tokens, but with so much text after those that stay."""
+
 
 class Detokenizer:
     """Text of one output. The cost of a token is constant but for stop patterns, which search a bounded window.
 
     Text that may still become a stop is held back and never sent. A stop counts when it is completed by output token
-    number `min_tokens` or a later one. `at_start`: see `TextDecoder`.
+    number `min_tokens` or a later one, and only where `may_end` (of a constraint) agrees that the text before it is
+    whole. `at_start`: see `TextDecoder`.
 
     >>> vocabulary = Vocabulary((b"Hel", b"lo.", b" End"))
     >>> text = Detokenizer(vocabulary, Sampling(stop=("o.",)), at_start=True)
@@ -28,7 +33,10 @@ class Detokenizer:
     (None, 'Hel', Finish(reason='stop', matched='o.', num_kept=1, tail='l'), 'l')
     """
 
-    def __init__(self, vocabulary: Vocabulary, sampling: Sampling, *, at_start: bool) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, sampling: Sampling, *, at_start: bool, may_end: MayEnd | None = None
+    ) -> None:
+        self._may_end = may_end
         self._decoder = TextDecoder(vocabulary, at_start=at_start)
         self._scanner = (
             StopScanner(sampling.stop, sampling.stop_regex) if sampling.stop or sampling.stop_regex else None
@@ -72,23 +80,31 @@ class Detokenizer:
         return text
 
     def _scan(self, scanner: StopScanner, text: str, *, is_token: bool = True) -> Finish | None:
-        may_stop = self._num_tokens >= self._min_tokens
-        match = scanner.feed(text, keep_from=self._whole_len, may_stop=may_stop) if text else None
+        match = scanner.feed(text, keep_from=self._whole_len, may_stop=self._may_stop) if text else None
         if is_token:
             self._ends.append(scanner.text_len if self._decoder.is_whole else _NOT_WHOLE)
             self._whole_len = max(self._whole_len, self._ends[-1])
         self._release(scanner, scanner.safe_len)
-        return None if match is None else self._cut(scanner, match)
+        return None if match is None else Finish("stop", match.matched, *self._cut(scanner, match))
 
     def _release(self, scanner: StopScanner, end: int) -> None:
         if end > self._sent_len:
             self._ready.append(scanner.text(self._sent_len, end))
             self._sent_len = end
 
-    def _cut(self, scanner: StopScanner, match: StopMatch) -> Finish:
-        """The text ends at `match.start`: count the tokens that lie wholly before it, keep the rest as text."""
+    def _may_stop(self, match: StopMatch) -> bool:
+        if self._num_tokens < self._min_tokens:
+            return False
+        if self._may_end is None:
+            return True
+        assert self._scanner is not None
+        num_kept, tail = self._cut(self._scanner, match)
+        return self._may_end(self._num_tokens - num_kept, tail)
+
+    def _cut(self, scanner: StopScanner, match: StopMatch) -> tuple[int, str]:
+        """Where the text ends at `match.start`: how many tokens lie wholly before it, and the text after these."""
         num_kept = len(self._ends)
         while num_kept and not 0 <= self._ends[num_kept - 1] <= match.start:
             num_kept -= 1
         kept_len = self._ends[num_kept - 1] if num_kept else 0
-        return Finish("stop", match.matched, num_kept, scanner.text(kept_len, match.start))
+        return num_kept, scanner.text(kept_len, match.start)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...lang.errors import RamifyError, RequestError
+from ...lang.errors import RamifyError, RequestError, TruncationError
 from ..api import Chunk, Finish, FinishReason, TokenLogprob, Usage
 from .messages import StepOutput
 
@@ -19,6 +19,9 @@ class Generation:
     `token_ids` are all generated tokens, the end-of-sequence or stop token included; `finish` says how many of them the
     text covers. `logprobs` has one entry a token, `prompt_logprobs` one a prompt token from `logprob_start` on, if
     asked for. `str(generation)` is the text.
+
+    With a constraint, "stop" means that the text is a whole value of it. One that `max_tokens` cut short has
+    `finish_reason` "length" and `is_partial`; `raise_for_truncation` makes an error of it.
     """
 
     text: str
@@ -41,6 +44,23 @@ class Generation:
     def matched_stop(self) -> str | int | None:
         """The stop string, pattern or token id (end-of-sequence included) that ended it, if any."""
         return self.finish.matched
+
+    @property
+    def is_partial(self) -> bool:
+        """True when `max_tokens` ended the text inside its constraint."""
+        return self.finish.is_partial
+
+    def raise_for_truncation(self) -> Generation:
+        """Return this, or raise `TruncationError` (with the text as `partial`) when it is partial.
+
+        >>> engine.generate("Age:", regex="[0-9]+ years", max_tokens=8).raise_for_truncation()  # doctest: +SKIP
+        """
+        if self.is_partial:
+            raise TruncationError(
+                f"max_tokens ended the text inside its constraint: {self.text!r}; give it more tokens",
+                partial=self.text,
+            )
+        return self
 
     @property
     def prompt_tokens(self) -> int:

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 from ...lang.errors import BackendError
 from ..api import Finish
+from .grammar.api import Matcher
 from .req import Req
+from .vocabulary import Vocabulary
 
 _BARRED = -1e30  # a bias at or below this forbids its token, or nearly so
 
@@ -18,11 +20,12 @@ _BARRED = -1e30  # a bias at or below this forbids its token, or nearly so
 def push_token(req: Req, token: int) -> Finish | None:
     """Append `token`; how that ends the request, if it does. A stop token is no part of the text.
 
-    Raises what the text or the constraint raise when they cannot go on.
+    Under a constraint a stop token stops only where the text is whole; elsewhere it is a token like any other. Raises
+    what the text or the constraint raise when they cannot go on.
     """
     req.output_ids.append(token)
     text, matcher, num_tokens = req.output_text, req.matcher, len(req.output_ids)
-    if token in req.stop_token_ids:
+    if token in req.stop_token_ids and (matcher is None or matcher.can_stop):
         finish = Finish("stop", token, num_tokens - 1)
         return finish if text is None else text.end(finish)
     if matcher is not None and not matcher.accept(token):
@@ -33,7 +36,7 @@ def push_token(req: Req, token: int) -> Finish | None:
     if matcher is not None and matcher.is_terminated:
         finish = Finish("stop", None, num_tokens)
     elif num_tokens >= req.max_new_tokens:
-        finish = Finish("length", None, num_tokens)
+        finish = Finish("length", None, num_tokens, is_partial=matcher is not None and not matcher.can_stop)
     else:
         return None
     return finish if text is None else text.end(finish)
@@ -53,6 +56,21 @@ def push_forced(req: Req, *, room: int) -> Finish | None:
         if finish is not None:
             return finish
     return None
+
+
+def may_end(matcher: Matcher, vocabulary: Vocabulary, num_back: int, tail: str) -> bool:
+    """Whether the text of `matcher` without its last `num_back` tokens, but with `tail` after these, is whole.
+
+    The answer is no where that cannot be told: a stop that would end the text there is let pass.
+    """
+    probe = matcher.fork()
+    probe.rollback(num_back)
+    if tail:
+        pieces = vocabulary.tokenize(tail) if vocabulary.tokenize is not None else ()
+        spelled = b"".join(vocabulary.token_bytes[token] for token in pieces)  # some tokenisers put a space before text
+        if spelled != tail.encode("utf-8", "replace") or not all(probe.accept(token) for token in pieces):
+            return False
+    return probe.can_stop
 
 
 def _safe_part(req: Req, run: Sequence[int]) -> Sequence[int]:

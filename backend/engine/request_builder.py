@@ -10,13 +10,15 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from ...lang.constraints import check_characters
 from ...lang.errors import ParameterError, PromptError
 from ...lang.sampling import Sampling
 from ..api import Hints, Piece, Request
 from .detokenizer import Detokenizer
-from .grammar.api import CompiledGrammar
+from .grammar.api import CompiledGrammar, Matcher
+from .output import may_end
 from .req import Req
 from .sampling_table import derive_seed
 from .stop_text import check_stop_patterns
@@ -51,7 +53,7 @@ class RequestBuilder:
         stop_ids = frozenset(sampling.stop_token_ids)
         if not sampling.ignore_eos:
             stop_ids |= self.tokenizer.vocabulary.eos_ids
-        hints = request.hints
+        hints, matchers = request.hints, _matchers(grammar, sampling.n)
         return tuple(
             Req(
                 rid=rid,
@@ -59,8 +61,8 @@ class RequestBuilder:
                 sampling=replace(sampling, n=1, seed=derive_seed(seed, index)),
                 index=index,
                 stop_token_ids=stop_ids,
-                output_text=Detokenizer(self.tokenizer.vocabulary, sampling, at_start=at_start),
-                matcher=None if grammar is None else grammar.matcher(),
+                output_text=self._detokenizer(sampling, matchers[index], at_start=at_start),
+                matcher=matchers[index],
                 priority=hints.priority,
                 deadline=deadline,
                 group=hints.group or (rid if sampling.n > 1 else None),
@@ -105,6 +107,12 @@ class RequestBuilder:
             raise PromptError(f"token id {wrong} in the prompt is outside the vocabulary of {size} tokens")
         return ids
 
+    def _detokenizer(self, sampling: Sampling, matcher: Matcher | None, *, at_start: bool) -> Detokenizer:
+        """Return the text of one sample, whose stops count only where its constraint is satisfied."""
+        vocabulary = self.tokenizer.vocabulary
+        ends = None if matcher is None else partial(may_end, matcher, vocabulary)
+        return Detokenizer(vocabulary, sampling, at_start=at_start, may_end=ends)
+
     def _identify(self, request_id: str) -> tuple[str, int]:
         """Return an id that no other submission has, and a seed for requests without one."""
         with self._lock:
@@ -129,6 +137,14 @@ class RequestBuilder:
             raise ParameterError(
                 f"logprob_start ({sampling.logprob_start}) lies beyond the prompt, which has {prompt_len} tokens"
             )
+
+
+def _matchers(grammar: CompiledGrammar | None, num: int) -> list[Matcher | None]:
+    """One matcher a sample: the first is made, the others are forked from it."""
+    if grammar is None:
+        return [None] * num
+    first = grammar.matcher()
+    return [first, *(first.fork() for _ in range(num - 1))]
 
 
 def deadline_of(hints: Hints) -> float | None:

@@ -5,7 +5,7 @@ Says how much of the text can no longer become part of a stop; knows nothing of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import regex  # type: ignore[import-untyped]
@@ -23,6 +23,10 @@ class StopMatch:
     start: int
     end: int
     matched: str
+
+
+MayStop = Callable[[StopMatch], bool]
+"""Whether a stop counts; one that does not is let pass."""
 
 
 @dataclass(slots=True)
@@ -64,16 +68,16 @@ class StopScanner:
         """Return characters [start, end) of the text; `start` not before `keep_from` or `safe_len` at the last feed."""
         return self._window[start - self._base : end - self._base]
 
-    def feed(self, new: str, *, keep_from: int, may_stop: bool) -> StopMatch | None:
-        """Add text. Return the stop that it completes; without `may_stop`, stops that it completes are let pass.
+    def feed(self, new: str, *, keep_from: int, may_stop: MayStop) -> StopMatch | None:
+        """Add text. Return the stop that it completes and that `may_stop` lets count.
 
         Text from `keep_from` on stays readable through `text`.
         """
         self._trim(min(keep_from, self._safe))
         scanned = self.text_len
         self._window += new
-        found = [*self._string_matches(scanned), *self._pattern_matches(scanned, may_stop=may_stop)]
-        if may_stop and found:
+        found = [*self._string_matches(scanned, may_stop), *self._pattern_matches(scanned, may_stop)]
+        if found:
             best = min(found, key=lambda match: (match.end, match.start))
             self._safe = best.start
             return best
@@ -87,30 +91,38 @@ class StopScanner:
             self._window = self._window[excess:]
             self._base += excess
 
-    def _string_matches(self, scanned: int) -> list[StopMatch]:
-        """First match of each stop string that ends after `scanned`."""
+    def _string_matches(self, scanned: int, may_stop: MayStop) -> list[StopMatch]:
+        """First match that counts of each stop string, among those that end after `scanned`."""
         found = []
         for stop in self._stops:
             at = self._window.find(stop, max(0, scanned - self._base - len(stop) + 1))
-            if at >= 0:
-                found.append(StopMatch(self._base + at, self._base + at + len(stop), stop))
+            while at >= 0:
+                match = StopMatch(self._base + at, self._base + at + len(stop), stop)
+                if may_stop(match):
+                    found.append(match)
+                    break
+                at = self._window.find(stop, at + 1)
         return found
 
-    def _pattern_matches(self, scanned: int, *, may_stop: bool) -> list[StopMatch]:
+    def _pattern_matches(self, scanned: int, may_stop: MayStop) -> list[StopMatch]:
         found = []
         for pattern in self._patterns:
             end = self.text_len
             pattern.begin = max(pattern.begin, end - PATTERN_REACH)
-            match = self._search(pattern)
-            while match is not None and not match.partial and not may_stop:
-                pattern.begin = self._base + max(match.end(), match.start() + 1)
-                match = self._search(pattern) if pattern.begin <= end else None
-            if match is None:
+            while pattern.begin <= end:
+                match = self._search(pattern)
+                if match is None:
+                    pattern.begin = end
+                    break
+                begin, match_end = self._base + match.start(), self._base + match.end()
+                stop = StopMatch(begin, max(scanned, match_end), pattern.source)
+                if match.partial or may_stop(stop):
+                    pattern.begin = begin
+                    found += [] if match.partial else [stop]
+                    break
+                pattern.begin = max(match_end, begin + 1)
+            else:
                 pattern.begin = end
-                continue
-            pattern.begin = self._base + match.start()
-            if not match.partial:
-                found.append(StopMatch(pattern.begin, max(scanned, self._base + match.end()), pattern.source))
         return found
 
     def _search(self, pattern: _Pattern) -> regex.Match[str] | None:

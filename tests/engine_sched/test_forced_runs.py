@@ -54,7 +54,7 @@ def test_a_run_ends_where_the_length_ends(make_harness) -> None:
     req = harness.forcing(harness.req(PROMPT, 6), {2: 40})
     harness.run(req)
     harness.expect_oracle([req])
-    assert req.finished == Finish("length", None, 6)
+    assert req.finished == Finish("length", None, 6, is_partial=True)
 
 
 def test_an_output_that_is_all_forced_needs_no_forward(make_harness) -> None:
