@@ -30,6 +30,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("backend.engine", "backend.api", "backend.registry", "kernels"),
         *("lang.errors", "lang.sampling", "lang.constraints", "lang.schema_keywords"),
     ),
+    "backend.server": ("backend", "interpreter", "lang"),
     "kernels": ("kernels",),
 }
 # What a folder may import from outside, besides the standard library.
@@ -40,12 +41,15 @@ PACKAGES: dict[str, frozenset[str]] = {
     "backend": frozenset({"httpx", "jinja2", "pydantic", "rich"}),
     "backend.engine": frozenset({"torch", "numpy", "transformers", "tokenizers", "safetensors", "huggingface_hub"})
     | {"jinja2", "lark", "llguidance", "outlines_core", "regex"},
+    "backend.server": frozenset({"fastapi", "starlette", "uvicorn", "msgspec", "prometheus_client"})
+    | {"pydantic", "pydantic_settings", "typer", "rich"},
     "kernels": frozenset({"torch", "triton", "numpy"}),
 }
 # Modules of the engine that are tested in milliseconds: neither they nor what they import may import torch.
 TORCH_FREE = (
     *("scheduler", "intake", "waiting_queue", "policy", "admission", "running_batch", "batch_building", "batch"),
     *("kv_manager", "memory", "radix_cache", "tree_cache", "req", "results", "lifecycle", "messages", "stats"),
+    "output",
 )
 MAX_FILE, MAX_FUNCTION, MAX_POSITIONAL, MAX_DOCSTRING = 400, 50, 6, 6
 # The error tree is drawn at the top of its file.

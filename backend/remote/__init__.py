@@ -1,0 +1,1 @@
+"""Backends elsewhere: clients of our server, of SGLang's native protocol, and of OpenAI-compatible servers."""

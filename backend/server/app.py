@@ -1,0 +1,82 @@
+"""`create_app`: the ASGI application: guard, routes of all protocols, and how errors look in each of them.
+
+The composition root of the server's HTTP side; decides nothing that its parts decide.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
+
+from ...lang.errors import BackendError, ParameterError, RamifyError
+from . import routes_ops, routes_own
+from .errors import headers_of, own_body, status_of
+from .http import Guard
+from .service import Service
+
+log = logging.getLogger("ramify.server")
+
+
+def create_app(service: Service, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> ASGIApp:
+    """Return the application; `start` and `stop` are awaited at its beginning and its end."""
+    settings = service.settings
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await start()
+        yield
+        await stop()
+
+    app = FastAPI(title="ramify", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(routes_own.routes(service))
+    app.include_router(routes_ops.routes(service))
+    app.add_exception_handler(RamifyError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_defect)
+
+    @app.middleware("http")
+    async def count(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        route = getattr(request.scope.get("route"), "path", "unknown")
+        service.metrics.requests.labels(route, response.status_code).inc()
+        return response
+
+    key = settings.api_key
+    return Guard(
+        app,
+        api_key=None if key is None else key.get_secret_value(),
+        max_body=settings.max_body_bytes,
+        body_timeout=settings.body_timeout,
+    )
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RamifyError)
+    return JSONResponse(own_body(error), status_of(error), headers_of(error))
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    return await _on_error(request, ParameterError(f"{place}: {first['msg']}"))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body = {"error": {"type": "RequestRefused", "message": str(error.detail)}}
+    return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _on_defect(request: Request, error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return JSONResponse(own_body(BackendError("the server met a defect of its own; its log says more")), 500)
