@@ -38,10 +38,9 @@ class LlguidanceCompiler:
     kinds: frozenset[ConstraintKind] = frozenset({"json_schema", "regex"})
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._vocabulary = vocabulary
+        self._tokens = LlguidanceTokens(vocabulary)
         self._tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Tokens(vocabulary)))
         self._limits = llguidance.LLParserLimits(verbose_errors=False)
-        self._forced = ForcedText(vocabulary)
 
     def compile(self, constraint: Constraint, *, timeout: float) -> LlguidanceGrammar:
         """Return the grammar of a schema or a regex. It cannot be interrupted, so `timeout` is the caller's to keep."""
@@ -59,9 +58,9 @@ class LlguidanceCompiler:
         matcher = llguidance.LLMatcher(self._tokenizer, source, log_level=0, limits=self._limits)
         if matcher.is_error():
             raise ConstraintError(f"the {what} cannot be compiled: {_reason(matcher.get_error())}")
-        grammar = LlguidanceGrammar(matcher, self._vocabulary, self._forced, num_bytes=64 * len(source) + 65_536)
+        grammar = LlguidanceGrammar(matcher, self._tokens, num_bytes=64 * len(source) + 65_536)
         try:  # some schemas show only here that no value satisfies them
-            grammar.matcher().fill_mask(np.empty(num_mask_words(self._vocabulary.size), dtype=np.int32))
+            grammar.matcher().fill_mask(np.empty(num_mask_words(self._tokens.vocabulary.size), dtype=np.int32))
         except DeadEndError as error:
             raise ConstraintError(f"the {what} cannot be compiled: nothing satisfies it ({error})") from error
         return grammar
@@ -70,18 +69,27 @@ class LlguidanceCompiler:
         """Nothing to end."""
 
 
+class LlguidanceTokens:
+    """What every grammar and matcher needs to know of the vocabulary, computed once."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self.forced = ForcedText(vocabulary)
+        hidden = vocabulary.special_ids | vocabulary.eos_ids
+        spellings = enumerate(vocabulary.token_bytes)
+        self.of_byte = {text[0]: token_id for token_id, text in spellings if len(text) == 1 and token_id not in hidden}
+        self.eos_mask = _mask_of(vocabulary.eos_ids, vocabulary.size)
+        self.all_mask = _mask_of(range(vocabulary.size), vocabulary.size)
+
+
 class LlguidanceGrammar:
     """A compiled grammar: a parser at the start, which every matcher copies."""
 
-    def __init__(self, prototype: Any, vocabulary: Vocabulary, forced: ForcedText, *, num_bytes: int) -> None:
+    def __init__(self, prototype: Any, tokens: LlguidanceTokens, *, num_bytes: int) -> None:
         self._prototype = prototype
-        self._forced = forced
         self._lock = threading.Lock()
-        self._byte_tokens = _single_byte_tokens(vocabulary) if forced.is_known else {}
-        self.vocabulary = vocabulary
+        self.tokens = tokens
         self.num_bytes = num_bytes  # an estimate: the library does not tell
-        self.eos_mask = _mask_of(vocabulary.eos_ids, vocabulary.size)
-        self.token_mask = _mask_of(range(vocabulary.size), vocabulary.size)
 
     def matcher(self) -> LlguidanceMatcher:
         """Return a matcher at the start."""
@@ -91,20 +99,21 @@ class LlguidanceGrammar:
 
     def run(self, parser: Any) -> tuple[int, ...]:
         """Return the tokens that must come next, `()` if there is a choice or the tokeniser is not at hand."""
-        if not self._forced.is_known:
+        if not self.tokens.forced.is_known:
             return ()
         text: bytes = parser.compute_ff_bytes()
         if not text:
             return ()
-        spelled = [self._byte_tokens.get(byte, -1) for byte in text]
+        of_byte = self.tokens.of_byte
+        spelled = [of_byte.get(byte, -1) for byte in text]
 
         def follows(byte: int) -> bool:
-            token_id = self._byte_tokens.get(byte, -1)
+            token_id = of_byte.get(byte, -1)
             if token_id < 0 or -1 in spelled:  # cannot be asked, so it may
                 return True
             return bool(parser.validate_tokens([*spelled, token_id]) > len(spelled))
 
-        return self._forced.run(text, follows)
+        return self.tokens.forced.run(text, follows)
 
 
 class LlguidanceMatcher:
@@ -127,7 +136,7 @@ class LlguidanceMatcher:
         self._before = list(before)
         self._ended = ended
         # the library's vocabulary has one token more than ours: its own end-of-sequence
-        self._buffer = np.zeros(num_mask_words(grammar.vocabulary.size + 1), dtype=np.int32)
+        self._buffer = np.zeros(num_mask_words(grammar.tokens.vocabulary.size + 1), dtype=np.int32)
 
     @property
     def can_stop(self) -> bool:
@@ -149,15 +158,15 @@ class LlguidanceMatcher:
         self._parser.unsafe_compute_mask_ptr(self._buffer.ctypes.data, self._buffer.nbytes)
         if self._parser.is_error():
             raise DeadEndError(f"the constraint cannot go on: {_reason(self._parser.get_error())}")
-        np.bitwise_and(self._buffer[: len(row)], self._grammar.token_mask, out=row)
+        np.bitwise_and(self._buffer[: len(row)], self._grammar.tokens.all_mask, out=row)
         if self._parser.is_accepting():
-            np.bitwise_or(row, self._grammar.eos_mask, out=row)
+            np.bitwise_or(row, self._grammar.tokens.eos_mask, out=row)
         elif not row.any():
             raise DeadEndError("no token of the vocabulary continues the text under its constraint")
 
     def accept(self, token_id: int) -> bool:
         """Consume one token; False, and no change, when it is not legal."""
-        vocabulary = self._grammar.vocabulary
+        vocabulary = self._grammar.tokens.vocabulary
         if self._forced and token_id != self._forced[0]:
             return False
         if token_id in vocabulary.eos_ids:
@@ -212,12 +221,6 @@ class _Tokens:
     def __call__(self, text: bytes) -> list[int]:
         """Tokenise; asked only for forced text, which the grammars here do without."""
         return []
-
-
-def _single_byte_tokens(vocabulary: Vocabulary) -> dict[int, int]:
-    hidden = vocabulary.special_ids | vocabulary.eos_ids
-    spellings = enumerate(vocabulary.token_bytes)
-    return {text[0]: token_id for token_id, text in spellings if len(text) == 1 and token_id not in hidden}
 
 
 def _mask_of(token_ids: Any, size: int) -> MaskRow:
