@@ -29,7 +29,7 @@ from ..lang.constraints import Choices, check_choices, is_complete
 from ..lang.errors import BackendError, ConstraintError, TruncationError, UnsupportedError
 from ..lang.ir import Gen, Select
 from ..lang.sampling import Sampling
-from .select import RULES, best_row
+from .select import RULES, best_row, decode_under_mask
 from .values import ChoiceRow, Meta, Sample, Variable
 
 
@@ -118,25 +118,26 @@ async def run_gen(
 
 
 async def run_select(backend: Backend, op: Select, prompt: tuple[Piece, ...], hints: Hints) -> Variable:
-    """Choose by scores, in one call, or by decoding under a mask with method `"constrained"`."""
-    assert isinstance(op.choices, tuple), "a live run records choices, not references"
+    """Choose by the log-probabilities of the choices, which the backend gives in one call.
+
+    Method `"constrained"` walks them as decoding under a mask would; a backend that cannot score decodes instead.
+    """
     choices = tuple(str(choice) for choice in op.choices)
     check_choices(choices)
-    if op.method == "constrained":
-        sampling = Sampling(temperature=0.0, max_tokens=max(len(choice.encode()) for choice in choices))
-        gen = Gen(op.name, sampling, Choices(choices))
-        chosen = await run_gen(backend, gen, prompt, hints, lambda index, text: None, [])
-        rows = tuple(ChoiceRow(c, float(c == chosen.value), float(c == chosen.value)) for c in choices)
-        return replace(chosen, meta=replace(chosen.meta, scores=rows))
     if not backend.capabilities.scoring:
+        if op.method == "constrained":
+            return await _decode_choice(backend, op, choices, prompt, hints)
         raise UnsupportedError(f"backend {backend.capabilities.model!r} cannot score choices; use method='constrained'")
     unconditional = op.method == "unconditional_likelihood_normalized"
     request = ScoreRequest(prompt=prompt, choices=choices, unconditional=unconditional, hints=hints)
     scores = await backend.score(request)
     if tuple(score.choice for score in scores) != choices:
         raise BackendError("the backend did not score the choices it was asked for, in their order")
-    table = RULES[op.method](scores)
-    best = best_row(table)
+    if op.method == "constrained":
+        table, best = decode_under_mask(scores)
+    else:
+        table = RULES[op.method](scores)
+        best = best_row(table)
     usage = sum((score.usage for score in scores), Usage())
     meta = Meta(
         prompt_tokens=usage.prompt_tokens,
@@ -149,6 +150,17 @@ async def run_select(backend: Backend, op: Select, prompt: tuple[Piece, ...], hi
     )
     pieces = (Text(best.choice),)
     return Variable(best.choice, best.choice, meta, (Sample(best.choice, pieces, best.choice, meta),))
+
+
+async def _decode_choice(
+    backend: Backend, op: Select, choices: tuple[str, ...], prompt: tuple[Piece, ...], hints: Hints
+) -> Variable:
+    """Generate one of the choices greedily; all that is known of the others is that they were not chosen."""
+    sampling = Sampling(temperature=0.0, max_tokens=max(len(choice.encode()) for choice in choices))
+    gen = Gen(op.name, sampling, Choices(choices))
+    chosen = await run_gen(backend, gen, prompt, hints, lambda index, text: None, [])
+    rows = tuple(ChoiceRow(c, float(c == chosen.value), float(c == chosen.value)) for c in choices)
+    return replace(chosen, meta=replace(chosen.meta, scores=rows))
 
 
 def _check_gen(capabilities: Capabilities, op: Gen) -> None:
@@ -169,7 +181,7 @@ def _sample(op: Gen, answer: Answer) -> Sample:
     was_cut = finish.reason == "length"
     if op.constraint is not None and (was_cut or isinstance(op.constraint, Choices)):
         complete = is_complete(op.constraint, text)
-        if was_cut and not complete:
+        if finish.is_partial or (was_cut and not complete):
             message = f"max_tokens={op.sampling.max_tokens} ended the text inside its constraint: {text!r}"
             raise TruncationError(message, partial=text)
         if not complete:

@@ -1,13 +1,14 @@
-"""The three rules that choose among scored choices, as pure functions over tables of log-probabilities.
+"""The rules that choose among scored choices, as pure functions over tables of log-probabilities.
 
 For choice c, `l[i]` is the log-probability of its i-th token after the prompt, `u[i]` the same without the prompt.
-Every rule gives each choice a score; the highest wins, the first of equals. Called by the evaluator.
+Every rule gives each choice a score; the highest wins, the first of equals. `decode_under_mask` follows a path instead,
+and says which choice that leads to. Called by the evaluator.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..backend.api import ChoiceScore
 from ..lang.errors import BackendError
@@ -62,6 +63,45 @@ def unconditional_likelihood_normalized(scores: Sequence[ChoiceScore]) -> tuple[
     return _table(scores, gains, gains)
 
 
+def decode_under_mask(scores: Sequence[ChoiceScore]) -> tuple[tuple[ChoiceRow, ...], ChoiceRow]:
+    """Decode greedily over the token trie of the choices; returns the table, and the row that the path ends at.
+
+    At each node of the trie a mask allows the tokens that continue a choice, and the end where a choice is complete;
+    the end has the probability of all the tokens that the mask forbids, as in any constrained generation, so a choice
+    that begins like a longer one can win. Score = log-probability of the choice in this decoding: the sum over its path
+    of its tokens' log-probabilities, renormalised over what the mask allows. Probabilities are theirs, and sum to 1.
+    The greedy path need not end at the choice that is likeliest as a whole.
+    """
+    totals = [0.0] * len(scores)
+    best: int | None = None
+    nodes: list[tuple[list[int], int, bool]] = [(list(range(len(scores))), 0, True)]  # choices, column, on the path
+    while nodes:
+        rows, column, is_on_path = nodes.pop()
+        ended = [row for row in rows if len(scores[row].token_ids) == column]
+        groups: dict[int, list[int]] = {}
+        for row in rows:
+            if len(scores[row].token_ids) > column:
+                groups.setdefault(scores[row].token_ids[column], []).append(row)
+        branches = [(group, scores[group[0]].logprobs[column]) for group in groups.values()]
+        allowed = _log_sum(value for _, value in branches)
+        if ended:
+            # spellings that the tokeniser makes equal share the end
+            branches += [([row], _log_rest(allowed) - math.log(len(ended))) for row in ended]
+            allowed = 0.0
+        taken = max(branches, key=lambda branch: branch[1])[0]
+        for group, value in branches:
+            share = value - allowed if allowed > -math.inf else -math.log(len(branches))
+            for row in group:
+                totals[row] += share
+            if column < len(scores[group[0]].token_ids):
+                nodes.append((group, column + 1, is_on_path and group is taken))
+            elif is_on_path and group is taken:
+                best = group[0]
+    assert best is not None
+    table = _table(scores, totals, totals)
+    return table, table[best]
+
+
 Rule = Callable[[Sequence[ChoiceScore]], tuple[ChoiceRow, ...]]
 
 RULES: dict[str, Rule] = {
@@ -83,6 +123,16 @@ def _mean(values: Sequence[float]) -> float:
 
 def _value(score: ChoiceScore, column: int) -> float:
     return score.logprobs[column] if column < len(score.logprobs) else _mean(score.logprobs)
+
+
+def _log_sum(values: Iterable[float]) -> float:
+    """Log of the sum of what `values` are logs of; a probability, so at most 0."""
+    return min(0.0, math.log(total)) if (total := math.fsum(map(math.exp, values))) > 0 else -math.inf
+
+
+def _log_rest(value: float) -> float:
+    """Log of what is left of a probability of one; not nothing, though rounding may say so."""
+    return math.log(max(-math.expm1(value), 1e-12))
 
 
 def _table(scores: Sequence[ChoiceScore], ranks: Sequence[float], logits: Sequence[float]) -> tuple[ChoiceRow, ...]:

@@ -64,7 +64,7 @@ def test_a_stop_where_the_text_before_it_is_whole_ends_it(model_folder: Path, ju
 
 def test_a_stop_after_too_little_text_does_not_end_it(engine: ramify.Engine) -> None:
     """In "abc," the value before the comma is whole; in "ab," it is not, and the comma stays text."""
-    bias = {i: 20.0 for i in ids_with(engine, ",")}
+    bias = dict.fromkeys(ids_with(engine, ","), 20.0)
     for seed in range(10):
         answer = engine.generate(
             "x", regex="[ab,]{3}[ab,]*", max_tokens=30, seed=seed, stop=",", logit_bias=bias, temperature=1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 import ramify
 from ramify import FakeBackend, function, select
 from ramify.backend.api import ChoiceScore
-from ramify.interpreter.select import RULES, best_row
+from ramify.interpreter.select import RULES, best_row, decode_under_mask
 
 LOGPROBS = st.floats(min_value=-20, max_value=0)
 
@@ -140,12 +141,79 @@ def test_methods_by_name_and_by_function():
     assert [request.unconditional for request in backend.score_requests] == [False, False, True] * 2
 
 
-def test_the_constrained_method_decodes_under_a_mask():
-    backend = FakeBackend(["blue"])
+def masked(*scores):
+    """Winner, and the probability of each choice."""
+    table, best = decode_under_mask(scores)
+    assert math.isclose(sum(math.exp(row.score) for row in table), 1.0)
+    for row in table:
+        assert math.isclose(math.exp(row.score), row.probability, abs_tol=1e-9)
+    return best.choice, [row.probability for row in table]
+
+
+def test_under_a_mask_probabilities_are_renormalised_at_each_token():
+    # 0.6 against 0.2 at the first token; after "a", 0.1 against 0.3
+    log = math.log
+    winner, found = masked(
+        score("ax", [log(0.6), log(0.1)], ids=[1, 2]),
+        score("ay", [log(0.6), log(0.3)], ids=[1, 3]),
+        score("b", [log(0.2)], ids=[4]),
+    )
+    assert winner == "ay" and found == pytest.approx([0.75 * 0.25, 0.75 * 0.75, 0.25])
+
+
+def test_under_a_mask_the_path_may_miss_the_likeliest_choice():
+    log = math.log
+    winner, found = masked(
+        score("ax", [log(0.3), log(0.5)], ids=[1, 2]),
+        score("ay", [log(0.3), log(0.5)], ids=[1, 3]),
+        score("b", [log(0.2)], ids=[4]),
+    )
+    assert winner == "ax" and found == pytest.approx([0.3, 0.3, 0.4])  # a greedy decoder takes "a" first
+
+
+@pytest.mark.parametrize(("goes_on", "winner"), [(0.7, "red dark"), (0.4, "red")])
+def test_under_a_mask_a_choice_may_begin_another(goes_on, winner):
+    """Where "red" is complete, it has all the probability of what does not go on to "red dark"."""
+    log = math.log
+    found = masked(
+        score("red dark", [log(0.5), log(goes_on)], ids=[1, 2]),
+        score("red", [log(0.5)], ids=[1]),
+        score("blue", [log(0.1)], ids=[9]),
+    )
+    assert found[0] == winner
+    assert found[1] == pytest.approx([5 / 6 * goes_on, 5 / 6 * (1 - goes_on), 1 / 6])
+
+
+def test_under_a_mask_impossible_choices_are_told_apart():
+    never = -math.inf
+    assert masked(score("a", [never], ids=[1]), score("b", [never], ids=[2]))[1] == [0.5, 0.5]
+    assert masked(score("a", [never], ids=[1]), score("b", [-9.0], ids=[2])) == ("b", [0.0, 1.0])
+    assert masked(score("only", [-3.0, -4.0]))[1] == [1.0]
+    same = [score("\u00e9", [-1.0], ids=[5]), score("e\u0301", [-1.0], ids=[5])]  # one spelling, for the tokeniser
+    assert masked(*same) == ("\u00e9", [0.5, 0.5])
+
+
+def test_the_constrained_method_is_one_call_with_real_scores():
+    backend = FakeBackend(scores={"red": -2.0, "blue": -1.0})
+    result = team.run(["red", "blue"], "constrained", backend=backend)
+    assert result.value == "blue" and result.text() == "Team: blue."
+    assert len(backend.score_requests) == 1 and backend.requests == []
+    assert sum(row.probability for row in result.meta("team").scores) == pytest.approx(1.0)
+
+
+def test_a_backend_that_cannot_score_decodes_under_a_mask():
+    class NoScores(FakeBackend):
+        @property
+        def capabilities(self):
+            return replace(super().capabilities, scoring=False)
+
+    backend = NoScores(["blue"])
     result = team.run(["red", "blue"], "constrained", backend=backend)
     assert result.value == "blue" and result.text() == "Team: blue."
     assert backend.requests[0].sampling.is_greedy and backend.score_requests == []
     assert [(row.choice, row.score) for row in result.meta("team").scores] == [("red", 0.0), ("blue", 1.0)]
+    with pytest.raises(ramify.GenError, match="method='constrained'"):
+        team.run(["red", "blue"], backend=backend)
 
 
 def test_choices_are_checked_where_they_are_written():
