@@ -33,6 +33,11 @@ def apply_token_mask(logits: Tensor, rows: Tensor, mask: Tensor) -> None:
     num_tokens = logits.shape[1]
     if not len(rows):
         return
+    if logits.device.type == "cuda":
+        from .token_mask_triton import forbid_tokens  # loading Triton takes a third of a second
+
+        forbid_tokens(logits, rows, mask)
+        return
     if logits.device.type != "cpu":
         logits[rows] = logits[rows].masked_fill_(~_unpacked(mask, num_tokens), float("-inf"))
         return
