@@ -66,7 +66,7 @@ class Writer:
 
     def set(self, name: str, value: Any) -> None:
         """Define variable `name` without touching the text."""
-        self.recorder.set(name, value.value if isinstance(value, Ref) else value)
+        self.recorder.set(name, self.sink.value(value) if isinstance(self.sink, GraphSink) else value)
 
     def keep(self, name: str, index: int) -> None:
         """After `gen(name, n=...)`: go on with sample `index`."""
@@ -97,6 +97,9 @@ class Writer:
     def _append(self, part: str | Expression) -> None:
         recorder = self.recorder
         match part:
+            case str() if isinstance(self.sink, GraphSink):
+                for value in self.sink.parts(part):
+                    recorder.fill(value)
             case str():
                 recorder.fill(part)
             case Ref():
@@ -107,7 +110,7 @@ class Writer:
             case GenExpression():
                 recorder.gen(part)
             case SelectExpression(choices=choices):
-                recorder.select(part, tuple(_choice(choice) for choice in choices))
+                recorder.select(part, tuple(self._choice(choice) for choice in choices))
             case RoleExpression(role, content, location):
                 recorder.begin_role(role, location)
                 try:
@@ -123,6 +126,13 @@ class Writer:
                 inline(self)
             case _:
                 raise ProgramError(f"cannot append {part!r}{at(caller_location())}")
+
+    def _choice(self, choice: object) -> Value:
+        if isinstance(choice, Ref | str) and isinstance(self.sink, GraphSink):
+            return self.sink.value(choice)
+        if isinstance(choice, str):
+            return choice
+        raise ParameterError(f"a choice must be a string, got {choice!r}")
 
     def _live(self, what: str) -> Chain:
         if isinstance(self.sink, Chain):
@@ -269,13 +279,3 @@ class Block:
             return
         with suppress(RamifyError):  # the failure on its way matters more
             self._end(self._name)
-
-
-def _choice(choice: str | Expression) -> Value:
-    match choice:
-        case str():
-            return choice
-        case Ref(value=value):
-            return value
-        case _:
-            raise ParameterError(f"a choice must be a string, got {choice!r}")

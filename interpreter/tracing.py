@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..backend.api import ChatTemplate
 from ..lang.errors import ProgramError
 from ..lang.graph import RequestGraph
-from ..lang.ir import Argument, Fill, Gen, Reference, RoleBegin, RoleEnd, Select, Value
+from ..lang.ir import Argument, Fill, Gen, Input, Reference, RoleBegin, RoleEnd, Select, Value
 from ..lang.recorder import Recorder
 from ..lang.tracer import GraphSink, Ref
 from .background import background
@@ -23,17 +23,22 @@ if TYPE_CHECKING:
 
 def trace(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> RequestGraph:
     """Record the body; open parameters become `Argument`s."""
-    sink = GraphSink()
+    sink, inputs = GraphSink(), list[Input]()
+
+    def stand_in(name: str) -> Ref:
+        inputs.append(Input(name))
+        return sink.stand_in(name)
+
     recorder = Recorder(sink, parameters=program.parameters)
-    call = program.call_with_open_arguments(args, kwargs, lambda name: Ref(Argument(name)))
+    call = program.call_with_open_arguments(args, kwargs, stand_in)
     if not program.is_async:
-        call(State(recorder))
+        returned = call(State(recorder))
     elif background().is_current:
         raise ProgramError("trace() of an async program cannot be called inside one that runs on the background loop")
     else:
-        background().call(_await(call(AsyncState(recorder))))
+        returned = background().call(_awaited(call(AsyncState(recorder))))
     recorder.close()
-    return sink.graph(recorder.last)
+    return sink.graph(recorder.last, inputs, returned)
 
 
 def render(graph: RequestGraph, template: ChatTemplate | None) -> str:
@@ -55,9 +60,9 @@ def render(graph: RequestGraph, template: ChatTemplate | None) -> str:
     return conversation.text()
 
 
-async def _await(awaitable: Any) -> None:
+async def _awaited(awaitable: Any) -> Any:
     assert inspect.isawaitable(awaitable)
-    await awaitable
+    return await awaitable
 
 
 def _shown(value: Value) -> str:

@@ -6,6 +6,7 @@ of graphs and by passes that fold constants.
 
 from __future__ import annotations
 
+import functools
 import json
 import operator
 from collections import Counter
@@ -34,6 +35,9 @@ def evaluate(value: Value, lookup: Lookup) -> Any:
             for key in path:
                 found = item_of(found, key)
             return found
+        case Apply("and" | "or" as function, (left, right)):  # the right side counts only when the left does not decide
+            decided = evaluate(left, lookup)
+            return decided if bool(decided) == (function == "or") else evaluate(right, lookup)
         case Apply(function, arguments):
             return FUNCTIONS[function](*(evaluate(argument, lookup) for argument in arguments))
         case tuple():
@@ -119,7 +123,7 @@ _PLAIN: Mapping[str, Callable[..., Any]] = {
     "text": text_of,
     "format": lambda value, spec="": format(value, spec),
     "concat": lambda *parts: "".join(map(text_of, parts)),
-    "+": operator.add,
+    "+": lambda *parts: functools.reduce(operator.add, parts),
     "==": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,
@@ -137,6 +141,9 @@ _PLAIN: Mapping[str, Callable[..., Any]] = {
     "lower": lambda text: text.lower(),
     "json": _json,
     "majority": _majority,
+    "list": lambda *items: list(items),
+    "record": lambda *pairs: dict(zip(pairs[::2], pairs[1::2], strict=True)),
+    "repr": repr,
 }
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {name: _typed(name, function) for name, function in _PLAIN.items()}

@@ -22,6 +22,7 @@ from .constraints import (
 from .errors import ParameterError, ProgramError, did_you_mean
 from .ir import ROLES
 from .location import at, caller_location
+from .marks import MarkedText
 from .sampling import PARAMETERS, Sampling
 from .schema_value import SchemaReader
 
@@ -199,7 +200,7 @@ def select(
     if choices is None or isinstance(choices, str) or not isinstance(choices, Iterable):
         raise ParameterError(f"select needs choices: a list of strings, got {choices!r}")
     parts = tuple(choices)
-    if not any(isinstance(part, Expression) for part in parts):  # while tracing, a choice may not be known yet
+    if not any(isinstance(part, Expression | MarkedText) for part in parts):  # while tracing some may not be known
         check_choices(parts)
     label = method if isinstance(method, str) else getattr(method, "__name__", repr(method))
     if label not in SELECT_METHODS:

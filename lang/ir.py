@@ -45,6 +45,20 @@ Value = str | int | float | bool | None | tuple["Value", ...] | Reference | Argu
 """What an operation reads: a constant, or something known only when the program runs. A tuple is a list of values."""
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A parameter that a graph leaves open, an `Argument` of that name in its nodes.
+
+    `schema`: a JSON schema, as text, that its values have to fit; None takes anything. A value that is not given is
+    `default`, unless the input is `required`.
+    """
+
+    name: str
+    schema: str | None = None
+    default: Value = None
+    required: bool = True
+
+
 def is_constant(value: Value) -> bool:
     """True when the value is known before the program runs."""
     if isinstance(value, tuple):

@@ -1,43 +1,88 @@
 """Recording a body without running it: a sink that collects nodes, and the `Ref`s that stand for values.
 
-A `Ref` may be appended, indexed and given as a choice; anything that needs the value itself raises `TraceError`.
+A `Ref` may be appended, formatted, indexed, returned and given as a choice; what needs the value itself raises
+`TraceError`. Text made of Refs is found again by its marks (`marks.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from .errors import TraceError
-from .expressions import Expression
+from .expressions import Concat, Expression
 from .graph import RequestGraph
-from .ir import Argument, Fork, Node, Reference
+from .ir import Apply, Argument, Fork, Gen, Input, Join, Node, Reference, Set, Value, is_constant
 from .location import at, caller_location
+from .marks import MarkedText, Marks
+
+ADVICE = {
+    "a condition": "decide with a select, write the program as a script with @if",
+    "a comparison": "decide with a select, write the program as a script with @if",
+    "a loop": "loop over something whose length is known, write the program as a script with @for",
+    "len()": "use something whose length is known, write the program as a script with @for",
+}
 
 
 class Ref(Expression):
-    """A value that is known only when the program runs: a variable, or a parameter that was left open."""
+    """A value that is known only when the program runs: a variable, or a parameter that was left open.
 
-    __slots__ = ("value",)
+    `length` is known for what a join or `n > 1` gathered, so that such tuples can be looped over.
+    """
 
-    def __init__(self, value: Reference | Argument) -> None:
+    __slots__ = ("length", "marks", "value")
+
+    def __init__(self, value: Reference | Argument, marks: Marks, length: int | None = None) -> None:
         self.value = value
+        self.marks = marks
+        self.length = length
 
-    def __getitem__(self, key: str | int) -> Ref:
-        match self.value:
-            case Reference(node, name, path):
-                return Ref(Reference(node, name, (*path, key)))
-            case Argument(name, path):
-                return Ref(Argument(name, (*path, key)))
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            return tuple(self)[key]
+        if isinstance(key, Ref):
+            key._refuse("an index")
+        if self.length is not None and isinstance(key, int) and not -self.length <= key < self.length:
+            raise IndexError(f"{self.value.name!r} has {self.length} items, there is no item {key}")
+        if isinstance(self.value, Reference):
+            return Ref(dataclasses.replace(self.value, path=(*self.value.path, key)), self.marks)
+        return Ref(dataclasses.replace(self.value, path=(*self.value.path, key)), self.marks)
 
-    def __repr__(self) -> str:
-        return f"<Ref {self.value.name}>"
+    def __iter__(self) -> Iterator[Ref]:
+        if self.length is None:
+            self._refuse("a loop")
+        return iter([self[index] for index in range(self.length)])
+
+    def __len__(self) -> int:
+        if self.length is None:
+            self._refuse("len()")
+        return self.length
+
+    def __bool__(self) -> bool:
+        if self.length is None:
+            self._refuse("a condition")
+        return self.length > 0
+
+    def __format__(self, spec: str) -> str:  # type: ignore[override]  # any other expression refuses
+        return self.marks.mark(Apply("format", (self.value, spec)))
+
+    def __str__(self) -> str:
+        return self.marks.mark(Apply("format", (self.value, "")))
+
+    def __repr__(self) -> str:  # debuggers and messages ask for it too, so it may go nowhere
+        return self.marks.mark(Apply("repr", (self.value,)), must_be_used=False)
 
     def _refuse(self, what: str) -> NoReturn:
-        kind = "a generated value" if isinstance(self.value, Reference) else "an argument that was left open"
+        name = self.value.name
+        if isinstance(self.value, Reference):
+            kind, advice = "a generated value", "move the decision into a select"
+        else:
+            kind, advice = "an argument that was left open", f"give {name}=... when tracing"
+        advice = ADVICE.get(what, advice) if isinstance(self.value, Reference) else advice
         raise TraceError(
-            f"{what} needs {self.value.name!r}{at(caller_location())}, which is {kind} and not known while tracing; "
-            "append it with +, move the decision into a select, or run the program instead of tracing it"
+            f"{what} needs {name!r}{at(caller_location())}, which is {kind} and not known while tracing; "
+            f"{advice}, or run the program instead of tracing it"
         )
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -59,17 +104,18 @@ def _refusing(what: str) -> Callable[..., NoReturn]:
 
 # Python asks the class, not the instance, for these; each would need the value.
 for _names, _what in (
-    (("__bool__",), "a condition"),
-    (("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"), "a comparison"),
-    (("__hash__",), "a set or dictionary key"),
-    (("__contains__",), "'in'"),
-    (("__iter__",), "a loop"),
-    (("__len__",), "len()"),
-    (("__int__", "__float__", "__index__"), "a number"),
-    (("__str__", "__format__"), "an f-string or str()"),
+    ("eq ne lt le gt ge", "a comparison"),
+    ("hash", "a set or dictionary key"),
+    ("contains", "'in'"),
+    ("int float complex index round trunc floor ceil", "a number"),
+    ("sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow neg pos abs invert", "arithmetic"),
+    ("and rand or ror xor rxor lshift rlshift rshift rrshift divmod rdivmod matmul rmatmul", "arithmetic"),
+    ("bytes", "bytes()"),
+    ("setitem delitem", "a change"),
+    ("enter exit aenter aexit await next", "this use"),
 ):
-    for _name in _names:
-        setattr(Ref, _name, _refusing(_what))
+    for _name in _names.split():
+        setattr(Ref, f"__{_name}__", _refusing(_what))
 
 
 class GraphSink:
@@ -77,6 +123,7 @@ class GraphSink:
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
+        self.marks = Marks()
 
     def append(self, node: Node) -> None:
         """Take a node."""
@@ -89,15 +136,89 @@ class GraphSink:
         return (self,) * node.op.num
 
     def read(self, reference: Reference) -> Any:
-        """Stand in for the value of a variable."""
-        return Ref(reference)
+        """Return the value of a variable where it is known, or what stands for it."""
+        match self.nodes[reference.node].op:
+            case Set(value=value) if is_constant(value):
+                return value
+            case Join(sources=sources) if sources:
+                return Ref(reference, self.marks, len(sources[0]))
+            case Gen(sampling=sampling) if sampling.n > 1:
+                return Ref(reference, self.marks, sampling.n)
+            case _:
+                return Ref(reference, self.marks)
 
-    async def aread(self, reference: Reference) -> Any:
-        """Stand in for the value of a variable in an async body."""
-        return Ref(reference)
+    def stand_in(self, name: str) -> Ref:
+        """Return what stands for the value of a parameter that was left open."""
+        return Ref(Argument(name), self.marks)
 
-    def graph(self, end: int | None) -> RequestGraph:
-        """Return what was recorded, checked; `end` is the last node of the main branch."""
-        graph = RequestGraph(tuple(self.nodes), end)
+    def parts(self, text: str) -> list[Value]:
+        """Split text into what is known and the values that are formatted into it."""
+        return self.marks.parts(text)
+
+    def value(self, found: Any) -> Any:
+        """Turn what a program made of Refs (text, sums, lists, records) into a value; what holds none stays."""
+        match found:
+            case Ref(value=value):
+                return value
+            case str():
+                return self.marks.value(found)
+            case Concat(parts) if all(isinstance(part, str | Ref) for part in parts):
+                return Apply("+", tuple(self.value(part) for part in parts))
+            case tuple() if type(found) is tuple:
+                return tuple(self.value(item) for item in found)
+            case list():
+                items = tuple(self.value(item) for item in found)
+                return found if is_constant(items) else Apply("list", items)
+            case dict():
+                pairs = tuple(self.value(item) for pair in found.items() for item in pair)
+                return found if is_constant(pairs) else Apply("record", pairs)
+            case _ if _holds_refs(found):
+                raise TraceError(
+                    f"a {type(found).__name__} with a value in it that is not known while tracing cannot be recorded"
+                    f"{at(caller_location())}; use a tuple, a list or a dict"
+                )
+            case _:
+                return found
+
+    def graph(self, end: int | None, inputs: Sequence[Input] = (), result: Any = None) -> RequestGraph:
+        """Return what was recorded, checked; `end` is the last node of the main branch, `result` what it returned."""
+        for node in self.nodes:
+            self._check_known(node)
+        returned = self.value(result)
+        self.marks.check_used()
+        graph = RequestGraph(tuple(self.nodes), end, tuple(inputs), returned)
         graph.verify()
         return graph
+
+    def _check_known(self, node: Node) -> None:
+        """Names, parameters and constraints have to be known: `TraceError` for text in them that is not."""
+        for text in _texts(node.op):
+            if not is_constant(self.marks.value(text)):
+                raise TraceError(
+                    f"{type(node.op).__name__.lower()}{at(node.location)} has a name, parameter or constraint with "
+                    "text in it that is not known while tracing; give the argument it needs when tracing"
+                )
+
+
+def _texts(found: Any) -> Iterator[str]:
+    """Yield the text in an operation, deep."""
+    if isinstance(found, str):
+        yield found
+    elif isinstance(found, tuple | list):
+        for item in found:
+            yield from _texts(item)
+    elif dataclasses.is_dataclass(found) and not isinstance(found, type):
+        for field in dataclasses.fields(found):
+            yield from _texts(getattr(found, field.name))
+
+
+def _holds_refs(found: Any) -> bool:
+    if isinstance(found, Ref | MarkedText | Concat):
+        return True
+    if isinstance(found, list | tuple | set | frozenset):
+        return any(_holds_refs(item) for item in found)
+    if isinstance(found, dict):
+        return any(map(_holds_refs, found.values()))
+    if dataclasses.is_dataclass(found) and not isinstance(found, type):
+        return any(_holds_refs(getattr(found, field.name)) for field in dataclasses.fields(found))
+    return False

@@ -96,7 +96,8 @@ def test_it_prints_as_text():
     assert "fill {topic}" in text and "gen idea max_tokens=9" in text
     assert "  13    <11 branch 1" in text and "fill tip[0]@<20" in text
     assert "join tip of <16, <19" in text and "keep sample 1 of idea@<9" in text
-    assert len(text.splitlines()) == len(everything.trace().nodes)
+    assert text.startswith("input topic\n")
+    assert len(text.splitlines()) == 1 + len(everything.trace().nodes)
 
 
 def test_it_renders_as_the_text_to_be():
@@ -117,8 +118,6 @@ REFUSED = {
     "loop": lambda s, v: list(v),
     "number": lambda s, v: int(v),
     "range": lambda s, v: range(v),
-    "f-string": lambda s, v: f"{v}",
-    "str()": lambda s, v: str(v),
     "len()": lambda s, v: len(v),
     "in": lambda s, v: "a" in v,
     "attribute .strip": lambda s, v: v.strip(),
@@ -205,7 +204,7 @@ GEN = Gen("a", Sampling())
         ([Node(0, None, RoleBegin("user")), Node(1, 0, RoleBegin("user"))], "inside role 'user'"),
         ([Node(0, None, RoleEnd("user"))], "open role is None"),
         ([Node(0, None, ScopeEnd("x"))], "not open"),
-        ([Node(0, None, Child(0))], "parent is not a fork"),
+        ([Node(0, None, Child(0))], "a parent that is not a fork"),
         ([Node(0, None, Fork(1)), Node(1, 0, Child(1))], "branch 1 of a fork with 1"),
         ([Node(0, None, Fork(2)), Node(1, 0, Child(0)), Node(2, 0, Child(0))], "branch 0 of a fork"),
         ([Node(0, None, GEN), Node(1, 0, Keep(Reference(0, "a"), 1))], "has no such sample"),
