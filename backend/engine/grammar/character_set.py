@@ -64,6 +64,7 @@ def of_class(escape: str, flags: int) -> Ranges:
     return normalise((ord(match[0][0]), ord(match[0][-1])) for match in found)
 
 
+@functools.lru_cache(maxsize=1024)
 def ignoring_case(ranges: Ranges, flags: int) -> Ranges:
     """Return `ranges` and every character that `re` takes for one of them under `re.IGNORECASE`."""
     members = "".join(f"{re.escape(chr(first))}-{re.escape(chr(last))}" for first, last in ranges)

@@ -150,7 +150,7 @@ def _node(node: Any, scope: _Scope) -> _Part:
         return _anchor(argument, scope)
     if operation is sre.FAILURE:
         return _NOTHING
-    return _character(_ranges(operation, argument, scope.flags))
+    return _character(ranges_of(operation, argument, scope.flags))
 
 
 def _repeat(low: int, high: int, nodes: Any, scope: _Scope) -> _Part:
@@ -175,8 +175,8 @@ def _anchor(kind: Any, scope: _Scope) -> _Part:
     raise _RefusedError("contains a word boundary (\\b or \\B), which is not supported")
 
 
-def _ranges(operation: Any, argument: Any, flags: int) -> Ranges:
-    """Return the characters that a single-character node matches."""
+def ranges_of(operation: Any, argument: Any, flags: int) -> Ranges:
+    """Return the characters that a single-character node of the parsed pattern matches under `flags`."""
     if operation is sre.ANY:
         return complement(() if flags & re.DOTALL else _NEWLINE)
     if operation in (sre.LITERAL, sre.NOT_LITERAL):

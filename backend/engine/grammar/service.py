@@ -34,7 +34,7 @@ AUTO: Final[dict[ConstraintKind, tuple[str, ...]]] = {
     "choices": ("outlines",),
     "regex": ("outlines", "llguidance"),
     "json_schema": ("llguidance",),
-    "grammar": (),
+    "grammar": ("lark",),
 }
 
 

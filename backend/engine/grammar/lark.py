@@ -1,0 +1,58 @@
+"""The grammar plugin `lark`: grammars in lark's syntax, with exactly the language of its LALR parser and contextual lexer.
+
+lark itself reads the grammar and builds the tables, in a process of its own. Terminals become automata over bytes, and
+masks come from walking them over the vocabulary's tokens while the parser says which terminals may follow. Loaded by name.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ....lang.constraints import Constraint, Grammar
+from ....lang.errors import ConstraintError
+from ...api import ConstraintKind
+from ..vocabulary import Vocabulary
+from .forced_text import ForcedText
+from .lark_client import LarkProcesses
+from .lark_grammar import LarkGrammar
+from .lark_lexer import Lexer
+from .lark_parser import Parser
+from .lark_scanner import Scanner
+from .token_trie import build_token_trie
+
+MAX_GRAMMAR_LEN = 64 << 10  # characters
+
+
+class LarkCompiler:
+    """Compiles `Grammar`."""
+
+    kinds: frozenset[ConstraintKind] = frozenset({"grammar"})
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._trie = build_token_trie(vocabulary)
+        self._forced = ForcedText(vocabulary)
+        self._processes = LarkProcesses()
+
+    def compile(self, constraint: Constraint, *, timeout: float) -> LarkGrammar:
+        """Return the compiled grammar."""
+        if not isinstance(constraint, Grammar):
+            raise ConstraintError(f"the grammar plugin 'lark' cannot compile a {type(constraint).__name__}")
+        if len(constraint.grammar) > MAX_GRAMMAR_LEN:
+            raise ConstraintError(
+                f"the grammar is {len(constraint.grammar)} characters long; at most {MAX_GRAMMAR_LEN}"
+            )
+        deadline = time.monotonic() + timeout
+
+        def tick() -> None:
+            if time.monotonic() > deadline:
+                raise ConstraintError(f"the grammar takes longer than {timeout:g} s to compile")
+
+        tables = self._processes.build(constraint, timeout=timeout)
+        scanner = Scanner(tables.terminals, tick)
+        lexer = Lexer(scanner, tick)
+        return LarkGrammar(Parser(tables), scanner, lexer, self._trie, self._vocabulary, self._forced)
+
+    def close(self) -> None:
+        """End the helper processes."""
+        self._processes.close()
