@@ -30,6 +30,7 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "item_size": ([], _SIZE),
     "linear_float32": ([_POINTER] * 4 + [_SIZE] * 3 + [_INT], None),
     "linear_bfloat16": ([_POINTER] * 4 + [_SIZE] * 3 + [_INT] * 2, None),
+    "token_mask": ([_POINTER] + [_SIZE] + [_POINTER] * 2 + [_SIZE] * 3, None),
     "rms_norm": ([_POINTER] * 4 + [_SIZE] * 2 + [_FLOAT, _INT, _INT], None),
     "silu_and_mul": ([_POINTER] * 2 + [_SIZE] * 2 + [_INT] * 2, None),
     "rotary_to_cache": ([_POINTER] * 5 + [_FLOAT] + [_POINTER] * 4 + [_SIZE] * 4 + [_INT] * 2, None),

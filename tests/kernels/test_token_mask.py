@@ -30,7 +30,7 @@ def random_mask(num_rows: int, num_tokens: int, seed: int) -> tuple[torch.Tensor
 @pytest.mark.parametrize(("batch", "rows"), [(1, [0]), (5, [3, 0]), (4, [2, 0, 1, 3]), (3, [])])
 @pytest.mark.parametrize("num_tokens", [1, 32, 333, 20_001])
 def test_exactly_the_forbidden_tokens_of_the_chosen_rows_go(
-    dtype: torch.dtype, batch: int, rows: list[int], num_tokens: int
+    implementation: str, dtype: torch.dtype, batch: int, rows: list[int], num_tokens: int
 ) -> None:
     words, bits = random_mask(len(rows), num_tokens, seed=num_tokens)
     logits = torch.randn(batch, num_tokens, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -47,11 +47,19 @@ def test_a_token_that_is_forbidden_already_stays_so() -> None:
     assert logits.tolist() == [[-torch.inf, 1.0, -torch.inf]]
 
 
-def test_the_words_of_a_wider_mask_may_be_a_view() -> None:
+def test_the_words_of_a_wider_mask_may_be_a_view(implementation: str) -> None:
     words, bits = random_mask(4, 64, seed=1)
     logits = torch.zeros(2, 64)
     apply_token_mask(logits, torch.tensor([0, 1]), words[::2])
     assert torch.equal(torch.isfinite(logits), torch.from_numpy(bits[::2]))
+
+
+def test_the_logits_of_a_wider_tensor_may_be_a_view(implementation: str) -> None:
+    words, bits = random_mask(2, 45, seed=3)
+    wide = torch.zeros(3, 50)
+    apply_token_mask(wide[:, :45], torch.tensor([2, 0]), words)
+    assert torch.equal(torch.isfinite(wide[[2, 0], :45]), torch.from_numpy(bits))
+    assert not torch.isinf(wide[1]).any() and not torch.isinf(wide[:, 45:]).any()
 
 
 @pytest.mark.parametrize("num_tokens", [1, 31, 32, 100])
