@@ -6,28 +6,63 @@ It may import everything and puts together what `interpreter/cli.py` must not kn
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from . import __version__
 from .backend import registry
 from .backend.api import Backend
-from .interpreter.cli import Composition, app
+from .interpreter.cli import add_missing, command_line
+from .interpreter.cli_options import Composition
+from .lang.errors import ParameterError, did_you_mean
 
 
 @contextmanager
-def open_backend(name: str, model: str | None) -> Iterator[Backend]:
-    """Make the backend plugin `name` (with `model`, if one is given) and close it at the end."""
-    make = registry.load("backends", name)
-    backend: Backend = make() if model is None else make(model)
+def open_backend(name: str, model: str | None, options: Mapping[str, Any]) -> Iterator[Backend]:
+    """Make a backend, ask it what it can do, so that one that nobody answers for is told at once, and close it.
+
+    `name`: a server's URL, a model's folder or a plugin. `options`: keyword arguments it is made with.
+    """
+    plugin, model = _plugin_of(name, model)
+    make = registry.load("backends", plugin)
+    known = inspect.signature(make).parameters
+    for option in options:
+        if option not in known:
+            hint = did_you_mean(option, known) or f"; there are {', '.join(known)}"
+            raise ParameterError(f"the backend {plugin!r} has no option {option!r}{hint}")
+    backend: Backend = make(**options) if model is None else make(model, **options)
     try:
+        _ = backend.capabilities
         yield backend
     finally:
         asyncio.run(backend.close())
 
 
+def _plugin_of(name: str, model: str | None) -> tuple[str, str | None]:
+    """Return the plugin that `--backend` stands for, and its first argument."""
+    if name.startswith(("http://", "https://")):
+        plugin = "remote"
+    elif "/" in name or Path(name).is_dir():
+        plugin = "engine"
+    else:
+        return name, model
+    if model is not None:
+        raise ParameterError(f"--backend {name} says which model answers; leave out --model")
+    return plugin, name
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (`sys.argv` unless `arguments` are given) and exit."""
+    app = command_line()
+    try:
+        from .backend.server.command import add_commands
+    except ModuleNotFoundError as error:
+        add_missing(app, "serve", "serve", error.name)
+    else:
+        add_commands(app)
     app(
         args=arguments,
         prog_name="ramify",

@@ -28,7 +28,13 @@ class ChatTemplate:
         """Raise `RoleError` unless the source is valid jinja."""
         _compile(self.source)
 
-    def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = False) -> str:
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = False,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
         """Return the text of a conversation. Raises `RoleError` with the template's own words when it refuses it.
 
         >>> template = ChatTemplate(source="{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}")
@@ -40,7 +46,11 @@ class ChatTemplate:
         names: dict[str, Any] = dict(self.special_tokens)
         try:
             return _compile(self.source).render(
-                messages=messages, add_generation_prompt=add_generation_prompt, tools=None, documents=None, **names
+                messages=messages,
+                add_generation_prompt=add_generation_prompt,
+                tools=list(tools) or None,
+                documents=None,
+                **names,
             )
         except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             raise RoleError(str(error) or type(error).__name__) from error

@@ -5,6 +5,7 @@ Knows the tokenizer's chat template and nothing of requests. Called by `Engine`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,8 +49,12 @@ def as_pieces(prompt: Any, tokenizer: Tokenizer) -> tuple[Piece, ...]:
     raise ParameterError(f"a prompt is text, token ids, messages or pieces; got {prompt!r}")
 
 
-def chat_pieces(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[Piece, ...]:
+def chat_pieces(
+    messages: Sequence[Message], tokenizer: Tokenizer, tools: Sequence[Mapping[str, Any]] = ()
+) -> tuple[Piece, ...]:
     """Render messages through the model's chat template, with their contents kept apart from its markup.
+
+    `tools`: functions that the template tells the model of, in the form that transformers' templates expect.
 
     The template is rendered with marks in place of the contents. Where it does more with a content than print it whole
     or trimmed, the rendered text is used as it is, unless that would let the contents spell special tokens.
@@ -58,10 +63,12 @@ def chat_pieces(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[Piec
         if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
             raise ParameterError(f"a message needs a 'role' and a 'content', both text; got {dict(message)!r}")
     contents = [message["content"] for message in messages]
-    rendered = tokenizer.render_chat([dict(message) for message in messages])
+    if any(tokenizer.has_special(json.dumps(given, ensure_ascii=False)) for given in (*tools, *map(_calls, messages))):
+        raise PromptError("a tool or a call of one spells a special token of this model; remove it")
+    rendered = tokenizer.render_chat([dict(message) for message in messages], tools)
     marks = [f"\ue000{index}\ue001" for index in range(len(messages))]
     marked = tokenizer.render_chat(
-        [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)]
+        [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)], tools
     )
     for data in (contents, [content.strip() for content in contents]):
         pieces = _fill(marked, marks, data)
@@ -73,6 +80,10 @@ def chat_pieces(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[Piec
             "or render the prompt yourself and give it as Markup"
         )
     return (Markup(rendered),)
+
+
+def _calls(message: Message) -> Any:
+    return message.get("tool_calls")
 
 
 def _fill(marked: str, marks: Sequence[str], data: Sequence[str]) -> tuple[Piece, ...]:

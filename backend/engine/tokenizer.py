@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -128,13 +128,13 @@ class Tokenizer:
         """True when `text` spells a special token."""
         return self._special_pattern.search(text) is not None
 
-    def render_chat(self, messages: Sequence[dict[str, Any]]) -> str:
+    def render_chat(self, messages: Sequence[dict[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """Render messages through the chat template, ready for the assistant's answer. `PromptError` without one."""
         template = self.chat_template
         if template is None:
             raise PromptError("this model has no chat template; give the prompt as text instead of messages")
         try:
-            return template.render(messages, add_generation_prompt=True)
+            return template.render(messages, add_generation_prompt=True, tools=tools)
         except RoleError as error:
             raise PromptError(f"the model's chat template refuses these messages: {error}") from error
 

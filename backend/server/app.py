@@ -17,10 +17,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from ...lang.errors import BackendError, ParameterError, RamifyError
-from . import routes_ops, routes_own
+from . import openai_answers, routes_openai, routes_ops, routes_own
 from .errors import headers_of, own_body, status_of
 from .http import Guard
 from .service import Service
+
+OPENAI_PATHS = frozenset({"/v1/completions", "/v1/chat/completions"})
 
 log = logging.getLogger("ramify.server")
 
@@ -37,6 +39,7 @@ def create_app(service: Service, start: Callable[[], Awaitable[None]], stop: Cal
 
     app = FastAPI(title="ramify", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(routes_own.routes(service))
+    app.include_router(routes_openai.routes(service))
     app.include_router(routes_ops.routes(service))
     app.add_exception_handler(RamifyError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
@@ -61,7 +64,8 @@ def create_app(service: Service, start: Callable[[], Awaitable[None]], stop: Cal
 
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RamifyError)
-    return JSONResponse(own_body(error), status_of(error), headers_of(error))
+    body = openai_answers.error_body if request.url.path in OPENAI_PATHS else own_body
+    return JSONResponse(body(error), status_of(error), headers_of(error))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

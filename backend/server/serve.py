@@ -19,9 +19,16 @@ from .settings import Settings
 class _Server(uvicorn.Server):
     """Drains the service before uvicorn ends its connections."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, address: str) -> None:
         super().__init__(config)
         self._service = service
+        self._address = address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and say so on stdout: scripts and tests wait for this line."""
+        await super().startup(sockets)
+        if self.started:
+            print(f"ramify serves {self._service.capabilities.model} at {self._address}", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Wait for what is open, then close."""
@@ -53,7 +60,7 @@ async def aserve(settings: Settings) -> None:
             timeout_graceful_shutdown=5,
             server_header=False,
         )
-        await _Server(config, service).serve(sockets=[listener])
+        await _Server(config, service, _address(listener)).serve(sockets=[listener])
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -67,3 +74,8 @@ def _listen(settings: Settings) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from ...lang.constraints import check_characters
 from ...lang.errors import DeadlineError, ParameterError, RamifyError
 from ..api import Backend, Capabilities, ChoiceScore, Chunk, Piece, Request, ScoreRequest, Tokens
+from ..engine.tokenizer import Tokenizer
 from .metrics import Metrics
 from .settings import Settings
 
@@ -28,23 +29,11 @@ class OverloadedError(RamifyError):
         self.retry_after = retry_after
 
 
-class Texts(Protocol):
-    """The part of a tokenizer that protocols need."""
-
-    def encode_prompt(self, pieces: tuple[Piece, ...]) -> list[int]:
-        """Return the ids of a prompt."""
-        ...
-
-    def decode(self, ids: list[int]) -> str:
-        """Return the text of ids."""
-        ...
-
-
 class Served(Backend, Protocol):
     """A backend that a server can run."""
 
     @property
-    def tokenizer(self) -> Texts:
+    def tokenizer(self) -> Tokenizer:
         """The model's tokenizer."""
         ...
 
