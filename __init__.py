@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         RoleError,
         TraceError,
         TruncationError,
+        UnreachableError,
         UnsupportedError,
         VariableError,
     )
@@ -125,6 +126,7 @@ __all__ = [
     "PluginError",
     "BackendError",
     "ClosedError",
+    "UnreachableError",
     "UnsupportedError",
     "__version__",
 ]

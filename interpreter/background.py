@@ -10,9 +10,9 @@ import atexit
 import functools
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..lang.errors import AbortError
 
@@ -38,7 +38,7 @@ class LoopThread:
         call = _Call(self.loop, coroutine)
         try:  # from the first step on: Ctrl-C may come before the coroutine has started, or as it starts
             self.loop.call_soon_threadsafe(call.start)
-            return call.outcome.result()()
+            return call.outcome.result()
         except CancelledError:
             raise AbortError("the run was cancelled before its end, as when the process ends") from None
         finally:
@@ -47,7 +47,15 @@ class LoopThread:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        ended = False
+        while not ended:
+            try:
+                self.loop.run_forever()
+                ended = True
+            # A program called sys.exit(). asyncio has noted it in the task, whose reader raises it; for the others the
+            # loop goes on.
+            except (SystemExit, KeyboardInterrupt):
+                continue
 
     def _stop(self) -> None:
         if self._thread.is_alive():  # not in a process that was forked off
@@ -68,14 +76,14 @@ class _Call(Generic[T]):
     """A coroutine on its way to the loop; `start` and `cancel` run there, in this order or with `cancel` alone."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
-        self.outcome: Future[Callable[[], T]] = Future()
+        self.outcome: Future[T] = Future()
         self._loop = loop
         self._coroutine = coroutine
-        self._task: asyncio.Task[Callable[[], T]] | None = None
+        self._task: asyncio.Task[T] | None = None
 
     def start(self) -> None:
         """Run the coroutine as a task that delivers its outcome."""
-        self._task = self._loop.create_task(_outcome(self._coroutine))
+        self._task = self._loop.create_task(self._coroutine)
         self._task.add_done_callback(self._deliver)
 
     def cancel(self) -> None:
@@ -85,26 +93,13 @@ class _Call(Generic[T]):
         else:
             self._task.cancel()
 
-    def _deliver(self, task: asyncio.Task[Callable[[], T]]) -> None:
+    def _deliver(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():
             self.outcome.cancel()
         elif (error := task.exception()) is not None:
             self.outcome.set_exception(error)
         else:
             self.outcome.set_result(task.result())
-
-
-async def _outcome(coroutine: Coroutine[Any, Any, T]) -> Callable[[], T]:
-    """Carry `SystemExit` and `KeyboardInterrupt` out as values: raised in a task, they would end the loop for all."""
-    try:
-        result = await coroutine
-    except (SystemExit, KeyboardInterrupt) as error:
-        return functools.partial(_raise, error)
-    return lambda: result
-
-
-def _raise(error: BaseException) -> NoReturn:
-    raise error
 
 
 def background() -> LoopThread:

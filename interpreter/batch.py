@@ -12,9 +12,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeVar
 
+from ..backend.api import Usage
 from ..lang.errors import AbortError, ParameterError, ProgramError, did_you_mean
 from .background import background
 from .progress import BatchProgress, Report, reporting
+from .result import Result
 
 T = TypeVar("T")
 
@@ -153,6 +155,7 @@ class _Batch(Generic[T]):
         self._width = min(len(rows), options.concurrency or DEFAULT_CONCURRENCY)
         self._results: dict[int, Row[T]] = {}
         self._num_failed = 0
+        self._usage = Usage()
 
     def results(self) -> list[Row[T]]:
         """Return one result per row; rows that did not finish have failed with an `AbortError`."""
@@ -174,7 +177,10 @@ class _Batch(Generic[T]):
     async def _work(self, queue: Iterator[tuple[int, dict[str, Any]]], report: Report) -> None:
         for index, row in queue:
             try:
-                self._results[index] = Ok(await self._run(row), index)
+                value = await self._run(row)
+                self._results[index] = Ok(value, index)
+                if isinstance(value, Result):
+                    self._usage += value.usage
             # A row may fail with anything its body raises; the other rows must not, so it becomes that row's result.
             except Exception as error:
                 self._results[index] = Failed(error, index)
@@ -182,7 +188,7 @@ class _Batch(Generic[T]):
                 if self._raises:
                     error.add_note(f"in row {index} of the batch")
                     raise
-            report(BatchProgress(len(self._results), self._num_failed, len(self._rows)))
+            report(BatchProgress(len(self._results), self._num_failed, len(self._rows), self._usage))
 
 
 async def _all_or_first_error(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -20,6 +20,7 @@ RamifyError
 ├── PluginError         an unknown or broken plugin
 └── BackendError        the backend failed or is closed
     ├── ClosedError     used after close()
+    ├── UnreachableError nobody answers at its address (also a ConnectionError)
     └── UnsupportedError the backend cannot do what was asked
 """
 
@@ -126,6 +127,10 @@ class BackendError(RamifyError):
 
 class ClosedError(BackendError):
     """The backend was used after it was closed."""
+
+
+class UnreachableError(BackendError, ConnectionError):
+    """Nobody answers at the backend's address, or not in time."""
 
 
 class UnsupportedError(BackendError):

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from ...lang.errors import BackendError, ClosedError, RamifyError
+from ...lang.errors import BackendError, ClosedError, RamifyError, UnreachableError
 
 RETRIES = 2  # after the first try; only of requests of which nothing was answered
 MAX_CONNECTIONS = 256
@@ -155,9 +155,9 @@ class Transport:
             raise error
         await asyncio.sleep(0.1 * 4**attempt * (0.5 + random.random()))
 
-    def _unreachable(self, error: httpx.HTTPError) -> BackendError:
+    def _unreachable(self, error: httpx.HTTPError) -> UnreachableError:
         what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
-        return BackendError(f"{self.base_url} {what} ({type(error).__name__}: {error})")
+        return UnreachableError(f"{self.base_url} {what} ({type(error).__name__}: {error})")
 
 
 class _Retryable(Exception):

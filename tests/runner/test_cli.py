@@ -17,7 +17,8 @@ import pytest
 
 import ramify
 from ramify.__main__ import main
-from ramify.interpreter.cli import Composition, app
+from ramify.interpreter.cli import command_line
+from ramify.interpreter.cli_options import Composition
 
 PROGRAMS = """
     from __future__ import annotations
@@ -162,7 +163,7 @@ def test_errors_of_the_program_exit_with_1_and_their_place(call, file):
 
 def test_an_unknown_backend_lists_what_there_is(call):
     code, _, err = call("generate", "x", "--backend", "fakee")
-    assert code == 1 and err.startswith("error: unknown plugin 'fakee'") and "did you mean 'fake'" in err
+    assert code == 3 and err.startswith("error: unknown plugin 'fakee'") and "did you mean 'fake'" in err
 
 
 def test_a_file_that_cannot_be_imported(call, tmp_path):
@@ -199,7 +200,7 @@ def chat(capsys, monkeypatch):
         opened = contextlib.nullcontext(backend)
         facts = Composition(version="0", open_backend=lambda *_: opened, groups=(), plugins=lambda _: ())
         with pytest.raises(SystemExit) as caught:
-            app(["chat", *arguments], obj=facts)
+            command_line()(["chat", *arguments], obj=facts)
         return caught.value.code or 0, *capsys.readouterr()
 
     return run

@@ -1,0 +1,152 @@
+"""How the command line speaks: values as JSON, errors in a line or two on stderr, and the exit code of each.
+
+It knows the error tree and nothing of commands. Used by the `cli_*.py` modules.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import typer
+
+from ..backend.api import Backend
+from ..lang.errors import ClosedError, GenError, RamifyError, UnreachableError
+from .cli_options import BackendChoice, Composition, ExitCode
+
+MODULE_NAME = "ramify_command_line_program"  # not `__main__`, so that a file's own `if __name__` block does not run
+
+
+@contextmanager
+def reported(*, debug: bool) -> Iterator[None]:
+    """Turn an error into a message on stderr and an exit code; with `debug` let it through with its traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except BrokenPipeError:  # whoever read our output has enough
+        silence_stdout()
+        raise typer.Exit(ExitCode.READER_GONE) from None
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    # The program is the user's own code: whatever it raises is shown with its place, not with our frames.
+    except Exception as error:
+        if debug:
+            raise
+        complain(described(error))
+        raise typer.Exit(ExitCode.UNREACHABLE if is_unreachable(error) else ExitCode.RUN_FAILED) from None
+
+
+@contextmanager
+def opened(choice: BackendChoice, composition: Composition) -> Iterator[Backend]:
+    """Open the backend that the flags name. That there is none is exit code 3, whatever the reason."""
+    with ExitStack() as stack:
+        try:
+            backend = stack.enter_context(composition.open_backend(choice.name, choice.model, choice.options))
+        except (RamifyError, OSError) as error:
+            if composition.debug:
+                raise
+            complain(described(error))
+            raise typer.Exit(ExitCode.UNREACHABLE) from None
+        yield backend
+
+
+def silence_stdout() -> None:
+    """Send what Python still wants to write to nowhere, so that it does not complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(message: str) -> None:
+    """Write an error message."""
+    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    typer.echo(message, err=True)
+
+
+def is_unreachable(error: BaseException | None) -> bool:
+    """Tell whether an error, or its cause, says that there is no backend (any more)."""
+    while error is not None:
+        if isinstance(error, UnreachableError | ClosedError):
+            return True
+        error = error.__cause__
+    return False
+
+
+def described(error: BaseException) -> str:
+    """Return an error in words: ours as they are, others with their type and their place in the user's file."""
+    if isinstance(error, RamifyError):
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {error}{_place(error)}"
+    return "\n".join([text, *getattr(error, "__notes__", ())])
+
+
+def error_facts(error: BaseException) -> dict[str, Any]:
+    """Return an error as a line of output holds it."""
+    facts: dict[str, Any] = {"type": type(error).__name__, "message": described(error)}
+    if error.__cause__ is not None:
+        facts["cause"] = type(error.__cause__).__name__
+    if isinstance(error, GenError):
+        facts |= {"node": error.node, "location": error.location, "partial": error.partial}
+    return facts
+
+
+def result_facts(result: Any, include: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a result as output holds it: value, variables, usage, and what of `text` and `messages` is asked for.
+
+    A variable whose failure the program has handled is left out of the variables and listed under `failed`.
+    """
+    variables, failed = {}, {}
+    for name in result:
+        try:
+            variables[name] = result[name]
+        except RamifyError as error:
+            failed[name] = described(error)
+    facts: dict[str, Any] = {"value": result.value, "variables": variables}
+    if failed:
+        facts["failed"] = failed
+    if "text" in include:
+        facts["text"] = result.text()
+    if "messages" in include:
+        facts["messages"] = result.messages()
+    usage = result.usage
+    facts["usage"] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "completion_tokens": usage.completion_tokens,
+    }
+    return facts
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """Return `value` as JSON; what JSON has no form for is shown as text, and NaN is null."""
+    import json
+
+    from pydantic import TypeAdapter
+
+    adapter: TypeAdapter[Any] = TypeAdapter(Any)
+    try:
+        return adapter.dump_json(value, fallback=str, indent=indent).decode()
+    except ValueError:  # a lone surrogate, which is no Unicode text: written as an escape
+        plain = adapter.dump_python(value, mode="json", fallback=str)
+        return json.dumps(plain, indent=indent)
+
+
+def show_text(pieces: Iterator[str]) -> None:
+    """Write text as it comes, and end the line."""
+    last = ""
+    for piece in pieces:
+        typer.echo(piece, nl=False)
+        last = piece or last
+    if not last.endswith("\n"):
+        typer.echo()
+
+
+def _place(error: BaseException) -> str:
+    """Return where the user's file raised, if it did."""
+    module = sys.modules.get(MODULE_NAME)
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if module and frame.filename == module.__file__]
+    return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
