@@ -296,7 +296,7 @@ def _constraint(given: Mapping[str, Any], *, strict: bool) -> tuple[Constraint |
             from .types import type_spec  # pydantic is heavy: only programs with typed gens pay for it
 
             spec = type_spec(value, strict=strict)
-            return spec.constraint, spec.parse
+            return spec.constraint, spec
         constraint = constraint_of(name, value, strict=strict)
         if isinstance(constraint, JsonSchema):
             return constraint, SchemaReader(constraint)

@@ -1,27 +1,23 @@
 """`type_spec`: what `type=` on a gen means: the constraint that holds the text, and how the value is read back.
 
-Scalars, `Literal` and `Enum` are plain text; every richer type is JSON, described and validated by pydantic, which is
-imported only then. Knows nothing of grammar engines. The recorder calls it once per gen.
+Scalars are plain text; every other type is JSON, described and validated by pydantic, which is imported only then.
+Knows nothing of grammar engines. The gen expression calls it, so that what cannot be held is refused there.
 """
 
 from __future__ import annotations
 
+import decimal
 import enum
-import functools
-import json
 import re
-import sys
 import types
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Annotated, Any, Literal
 
-from .constraints import Choices, Constraint, JsonSchema, Regex
+from .constraints import Choices, Constraint, Regex
 from .errors import ConstraintError, ParseError
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+from .partial_json import Partial, PartialJson, PartialText
 
 # Digits are bounded so that generation ends; no leading zeros and no exponent, as people write numbers.
 INTEGER_PATTERN = r"-?(?:0|[1-9][0-9]{0,17})"
@@ -34,17 +30,21 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,4000}")  # int() itself refuses more digits
 
 @dataclass(frozen=True, slots=True)
 class TypeSpec:
-    """One type of a gen: `constraint` for the backend (None: any text) and `parse` for the text that came back."""
+    """One type of a gen: `constraint` for the backend (None: any text); called with the text, it returns the value.
+
+    `is_json`: the text is JSON, of which `partial` reads what is there.
+    """
 
     name: str
     constraint: Constraint | None
     annotation: Any = field(compare=False)
     read: Callable[[str], Any] = field(compare=False, repr=False)
+    is_json: bool = field(default=False, compare=False)
 
-    def parse(self, text: str) -> Any:
+    def __call__(self, text: str) -> Any:
         """Return the value that `text` spells, of the type; `ParseError` when it spells none.
 
-        >>> type_spec(int).parse("42")
+        >>> type_spec(int)("42")
         42
         """
         try:
@@ -53,38 +53,77 @@ class TypeSpec:
             shown = text if len(text) <= 80 else text[:77] + "..."
             raise ParseError(f"{shown!r} is not a value of type {self.name}: {error}", partial=text) from error
 
+    def partial(self, *, open_strings: bool = False) -> Partial:
+        """Return what reads the value as its text comes."""
+        if not self.is_json:
+            return PartialText(is_open=open_strings and self.annotation is str)
+        from .type_shape import shape_of
+
+        return PartialJson(shape_of(self.annotation), open_strings=open_strings)
+
 
 def type_spec(annotation: Any, *, strict: bool = True) -> TypeSpec:
-    """Return how a gen of this type is held and read. `ConstraintError` names a type that cannot be expressed.
+    """Return how a gen of this type is held and read. `ConstraintError` names what of it cannot be held, and where.
 
-    - `str`: any text. `int`, `float`, `bool`: their usual spelling.
-    - `Literal`: one of its members' texts. `Enum`: one of its members, by value where that is a string, else by name.
-    - dataclass, TypedDict, pydantic model, `list[T]`, `tuple`, `dict[str, T]`, `Optional`, unions, dates, `UUID`,
-      `Decimal`, `Annotated`: JSON of that shape. Objects hold their declared fields only, unless told otherwise.
+    - Plain text: `str` (any text), `int`, `float`, `bool`; `Literal` and `Enum` (by value); `Decimal`, dates, times,
+      `timedelta`, `UUID`, and whatever else is one string in JSON.
+    - JSON: dataclass, TypedDict, NamedTuple, pydantic model, `list`, `tuple`, `dict`, `Optional`, unions, `Any`.
+      Objects hold their declared fields only, unless told otherwise.
+    - `strict=False` admits what no mask can hold (`set[str]`, a date with a bound): the finished value is validated.
 
     >>> type_spec(Literal["low", "high"]).constraint
     Choices(choices=('low', 'high'))
     """
-    name = _type_name(annotation)
-    if annotation is str:
-        return TypeSpec(name, None, annotation, str)
-    if annotation is int:
-        return TypeSpec(name, Regex(INTEGER_PATTERN), annotation, _read_int)
-    if annotation is float:
-        return TypeSpec(name, Regex(FLOAT_PATTERN), annotation, _read_float)
-    if annotation is bool:
-        return TypeSpec(name, Choices(BOOLEAN_TEXTS), annotation, _read_bool)
-    if typing.get_origin(annotation) is Literal:
-        members = [(_member_text(member, name), member) for member in typing.get_args(annotation)]
-        return _choices_spec(name, annotation, members)
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        members = [(m.value if isinstance(m.value, str) else m.name, m) for m in annotation]
-        return _choices_spec(name, annotation, members)
-    return _json_spec(name, annotation, strict=strict)
+    name, plain = type_name(annotation), _unwrapped(annotation)
+    if plain is str:
+        return TypeSpec(name, None, plain, str)
+    if plain is int:
+        return TypeSpec(name, Regex(INTEGER_PATTERN), plain, _read_int)
+    if plain is float:
+        return TypeSpec(name, Regex(FLOAT_PATTERN), plain, _read_float)
+    if plain is decimal.Decimal:
+        return TypeSpec(name, Regex(FLOAT_PATTERN), plain, _read_decimal)
+    if plain is bool:
+        return TypeSpec(name, Choices(BOOLEAN_TEXTS), plain, _read_bool)
+    if typing.get_origin(plain) is Literal:
+        members = [(_member_text(member, name), member) for member in typing.get_args(plain)]
+        return _choices_spec(name, plain, members)
+    if isinstance(plain, type) and issubclass(plain, enum.Enum):
+        return _choices_spec(name, plain, [(_member_text(member, name), member) for member in plain])
+    from .json_types import json_spec  # pydantic is heavy: only programs with such types pay for it
+
+    return json_spec(name, annotation, strict=strict)
 
 
-def _type_name(annotation: Any) -> str:
-    return annotation.__qualname__ if isinstance(annotation, type) else repr(annotation).replace("typing.", "")
+def type_name(annotation: Any) -> str:
+    """Return the name of a type as its user writes it.
+
+    >>> type_name(dict[str, Annotated[int, "at least 3"]] | None)
+    'dict[str, int] | None'
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is None or annotation is type(None):
+        return "None"
+    if origin is Annotated:
+        return type_name(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(map(type_name, arguments))
+    if origin is not None and origin is not Literal and arguments:
+        inner = ", ".join("..." if argument is ... else type_name(argument) for argument in arguments)
+        return f"{type_name(origin)}[{inner}]"
+    if isinstance(annotation, type) or hasattr(annotation, "__supertype__"):
+        return str(annotation.__name__)
+    return repr(annotation).replace("typing.", "")
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """Look through `NewType` and type aliases."""
+    while not isinstance(annotation, type):
+        inner = getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None)
+        if inner is None:
+            return annotation
+        annotation = inner
+    return annotation
 
 
 def _read_int(text: str) -> int:
@@ -99,6 +138,12 @@ def _read_float(text: str) -> float:
     return float(text)
 
 
+def _read_decimal(text: str) -> decimal.Decimal:
+    if not _NUMBER.fullmatch(text.strip()):
+        raise ValueError("a number is written with decimal digits")
+    return decimal.Decimal(text.strip())
+
+
 def _read_bool(text: str) -> bool:
     match text.strip().lower():
         case "true":
@@ -110,12 +155,13 @@ def _read_bool(text: str) -> bool:
 
 
 def _member_text(member: Any, name: str) -> str:
+    value = member.value if isinstance(member, enum.Enum) else member
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, int):
+        return str(value)
     if isinstance(member, enum.Enum):
-        member = member.value if isinstance(member.value, str) else member.name
-    if isinstance(member, str):
-        return member
-    if member is None or isinstance(member, int):
-        return str(member)
+        return member.name
     raise ConstraintError(f"type {name} has the member {member!r}, which has no plain text; use str, int, bool or None")
 
 
@@ -140,106 +186,3 @@ def _choices_spec(name: str, annotation: Any, members: Iterable[tuple[str, Any]]
 
 
 _MISSING = object()
-
-
-def _json_spec(name: str, annotation: Any, *, strict: bool) -> TypeSpec:
-    """Build the spec of a type that pydantic describes by a JSON schema."""
-    if isinstance(annotation, (str, types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
-        raise ConstraintError(f"type= takes a type, got {annotation!r}")
-    from pydantic import ValidationError
-    from pydantic.errors import PydanticUserError
-
-    try:
-        adapter: TypeAdapter[Any] = _adapter(annotation)
-        schema = adapter.json_schema(schema_generator=_schema_generator())
-    except (PydanticUserError, TypeError, NameError) as error:  # no schema, not a type, forward reference not found
-        reason = str(error).partition("\n")[0]
-        raise ConstraintError(f"type {name} cannot be expressed as JSON: {reason}") from error
-    text = json.dumps(_close_objects(schema), ensure_ascii=False, separators=(",", ":"))
-
-    def read(text: str) -> Any:
-        try:
-            return adapter.validate_json(text)
-        except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
-            places = (".".join(map(str, item["loc"])) for item in found)
-            reasons = [
-                f"{place}: {item['msg']}" if place else item["msg"] for place, item in zip(places, found, strict=True)
-            ]
-            raise ValueError("; ".join(reasons)) from error
-
-    return TypeSpec(name, JsonSchema(text, strict), annotation, read)
-
-
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(_with_modern_typed_dicts(annotation))
-
-
-def _with_modern_typed_dicts(annotation: Any) -> Any:
-    """Replace `typing.TypedDict` classes by twins that pydantic takes (before Python 3.12 it refuses the original)."""
-    if sys.version_info >= (3, 12):
-        return annotation
-    if typing.is_typeddict(annotation) and type(annotation).__module__ == "typing":
-        import typing_extensions
-
-        hints = typing_extensions.get_type_hints(annotation, include_extras=True)
-        fields = {}
-        for key, hint in hints.items():
-            # under `from __future__ import annotations`, __required_keys__ does not see the marks
-            mark: Any = typing.get_origin(hint)
-            is_marked = mark in (typing.Required, typing.NotRequired)
-            value = _with_modern_typed_dicts(typing.get_args(hint)[0] if is_marked else hint)
-            required = mark is typing.Required if is_marked else key in annotation.__required_keys__
-            fields[key] = typing_extensions.Required[value] if required else typing_extensions.NotRequired[value]
-        make: Any = typing_extensions.TypedDict  # called as a function, which its stub does not know
-        return make(annotation.__name__, fields)
-    arguments = typing.get_args(annotation)
-    if not arguments or typing.get_origin(annotation) in (Literal, typing.Annotated):
-        return annotation
-    replaced = tuple(_with_modern_typed_dicts(argument) for argument in arguments)
-    if replaced == arguments:
-        return annotation
-    if isinstance(annotation, types.UnionType):
-        return typing.Union[replaced]  # noqa: UP007  # built from a tuple
-    return annotation.copy_with(replaced) if hasattr(annotation, "copy_with") else annotation.__origin__[replaced]
-
-
-@functools.cache
-def _schema_generator() -> Any:
-    """Return pydantic's schema generator without the forms that are looser than the type itself."""
-    from pydantic.errors import PydanticInvalidForJsonSchema
-    from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-
-    class TextlessTypesRefused(GenerateJsonSchema):
-        def decimal_schema(self, schema: Any) -> JsonSchemaValue:  # pydantic's own also allows any string
-            bounds = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
-            return {"type": "number"} | {word: float(schema[key]) for key, word in bounds.items() if key in schema}
-
-        def bytes_schema(self, schema: Any) -> JsonSchemaValue:
-            raise PydanticInvalidForJsonSchema("bytes have no text of their own")
-
-        def complex_schema(self, schema: Any) -> JsonSchemaValue:
-            raise PydanticInvalidForJsonSchema("JSON has no complex numbers")
-
-    return TextlessTypesRefused
-
-
-def _close_objects(schema: Any) -> Any:
-    """Forbid undeclared properties where the type does not speak of them, so that a value cannot grow forever."""
-    if isinstance(schema, list):
-        return [_close_objects(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    closed: dict[str, Any] = {}
-    for keyword, value in schema.items():
-        if keyword in ("properties", "$defs"):  # maps from names to schemas
-            closed[keyword] = {name: _close_objects(part) for name, part in value.items()}
-        elif keyword in ("default", "examples", "const", "enum"):  # data
-            closed[keyword] = value
-        else:
-            closed[keyword] = _close_objects(value)
-    if "properties" in closed and closed.get("type") == "object":
-        closed.setdefault("additionalProperties", False)
-    return closed

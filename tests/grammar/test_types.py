@@ -72,8 +72,8 @@ ROUND_TRIPS: list[tuple[Any, str, Any]] = [
     (Literal["a", 1, None, True], "None", None),
     (Literal[Colour.RED, "x"], "red", Colour.RED),
     (Colour, "red", Colour.RED),
-    (Colour, "DEEP_BLUE", Colour.DEEP_BLUE),
-    (Size, "LARGE", Size.LARGE),
+    (Colour, "7", Colour.DEEP_BLUE),
+    (Size, "2", Size.LARGE),
     (Point, '{"x": 1, "y": 2.5}', Point(1, 2.5)),
     (Point, '{"x": 1}', Point(1)),
     (Address, '{"street": "a"}', {"street": "a"}),
@@ -89,8 +89,8 @@ ROUND_TRIPS: list[tuple[Any, str, Any]] = [
     (typing.Optional[int], "null", None),  # noqa: UP045
     (int | str, '"a"', "a"),
     (list[Address] | None, '[{"street": "a"}]', [{"street": "a"}]),
-    (datetime.date, '"2024-02-29"', datetime.date(2024, 2, 29)),
-    (uuid.UUID, '"123e4567-e89b-12d3-a456-426614174000"', uuid.UUID("123e4567-e89b-12d3-a456-426614174000")),
+    (datetime.date, "2024-02-29", datetime.date(2024, 2, 29)),
+    (uuid.UUID, "123e4567-e89b-12d3-a456-426614174000", uuid.UUID("123e4567-e89b-12d3-a456-426614174000")),
     (decimal.Decimal, "1.10", decimal.Decimal("1.10")),
     (Annotated[decimal.Decimal, Field(gt=0, lt=2)], "1.5", decimal.Decimal("1.5")),
     (Annotated[int, Field(ge=1)], "12", 12),
@@ -103,7 +103,7 @@ def test_values_come_back_as_their_type_and_are_legal_under_the_mask(
     annotation: Any, text: str, value: Any, compilers: Any, tools: Any
 ) -> None:
     spec = type_spec(annotation)
-    read = spec.parse(text)
+    read = spec(text)
     assert read == value and type(read) is type(value)
     if spec.constraint is None:
         assert annotation is str
@@ -120,7 +120,7 @@ def test_what_the_masks_generate_always_parses(annotation: Any, compilers: Any, 
     for seed in range(40):
         text = tools.generate(grammar.matcher(), random.Random(seed))
         assert text is not None
-        spec.parse(text)
+        spec(text)
 
 
 @pytest.mark.parametrize("annotation", [Point, Person, list[tuple[bool, int]], Node, dict[str, bool]], ids=str)
@@ -131,7 +131,7 @@ def test_generated_json_parses_wherever_it_ends(annotation: Any, compilers: Any,
     finished = [text for text in texts if text is not None]
     assert len(finished) >= 3
     for text in finished:
-        spec.parse(text)
+        spec(text)
 
 
 @pytest.mark.parametrize(
@@ -155,14 +155,17 @@ def test_generated_json_parses_wherever_it_ends(annotation: Any, compilers: Any,
 )
 def test_text_that_is_no_value_raises_with_the_text(annotation: Any, text: str) -> None:
     with pytest.raises(ParseError, match="is not a value of type") as raised:
-        type_spec(annotation).parse(text)
+        type_spec(annotation)(text)
     assert raised.value.partial == text
     assert isinstance(raised.value, ValueError)
 
 
 def test_the_error_says_which_field_is_wrong() -> None:
-    with pytest.raises(ParseError, match=r"default: Input .*; kids\.0\.value: Input should be less") as raised:
-        type_spec(Node).parse('{"value": 1, "kids": [{"value": 12}], "default": 7}')
+    with pytest.raises(
+        ParseError,
+        match=r"default: Input .*, got 7; kids\[0\]\.value: Input should be less than or equal to 9, got 12$",
+    ) as raised:
+        type_spec(Node)('{"value": 1, "kids": [{"value": 12}], "default": 7}')
     assert "pydantic.dev" not in str(raised.value)
 
 
@@ -172,7 +175,7 @@ class Empty(enum.Enum):
 
 class Twice(enum.Enum):
     A = "B"
-    B = 1
+    B = (1, 2)
 
 
 class Broken(BaseModel):
@@ -183,9 +186,9 @@ class Broken(BaseModel):
 @pytest.mark.parametrize(
     ("annotation", "reason"),
     [
-        (bytes, "type bytes cannot be expressed as JSON"),
-        (list[complex], r"type list\[complex\] cannot"),
-        (Broken, "type Broken cannot"),
+        (bytes, "^type bytes: bytes cannot be expressed as JSON"),
+        (list[complex], r"^type list\[complex\], at \[\]: complex cannot"),
+        (Broken, r"^Broken\.lock: Scanner cannot be expressed as JSON$"),
         (Literal[b"x"], "member b'x'"),
         (Literal["", "a"], "empty"),
         (Literal["1", 1], "both written '1'"),
@@ -229,7 +232,7 @@ def test_declared_objects_are_closed_and_open_ones_stay_open() -> None:
 
     extra = type_spec(Extra)
     assert isinstance(extra.constraint, JsonSchema)
-    assert json.loads(extra.constraint.schema)["additionalProperties"] is True
+    assert json.loads(extra.constraint.schema)["additionalProperties"] == {"$ref": "#/$defs/x-any"}
 
 
 def test_pydantic_is_imported_only_for_types_that_need_it() -> None:
