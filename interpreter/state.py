@@ -178,6 +178,13 @@ class State(Writer):
         chain.wake()
         return chain.slots[name].texts(sample)
 
+    def value_iter(self, name: str, *, sample: int = 0, open_strings: bool = False) -> Iterator[Any]:
+        """Yield the value of a variable as far as it is there; see `Stream.value_iter`."""
+        chain = self._live("value_iter()")
+        self.recorder.reference(name)
+        chain.wake()
+        return chain.slots[name].values(sample, open_strings=open_strings)
+
 
 class AsyncState(Writer):
     """The state of a running program, for `async def` bodies: the same, but every read is awaited."""
@@ -219,6 +226,14 @@ class AsyncState(Writer):
         chain.wake()
         async for text in chain.slots[name].atexts(sample):
             yield text
+
+    async def value_iter(self, name: str, *, sample: int = 0, open_strings: bool = False) -> AsyncIterator[Any]:
+        """Yield the value of a variable as far as it is there; see `Stream.value_iter`."""
+        chain = self._live("value_iter()")
+        self.recorder.reference(name)
+        chain.wake()
+        async for value in chain.slots[name].avalues(sample, open_strings=open_strings):
+            yield value
 
 
 StateT = TypeVar("StateT", bound=Writer)

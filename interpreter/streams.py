@@ -50,6 +50,23 @@ class Stream:
         """
         yield from self._read(self._chain.texts if name is None else self._slot(name).texts(sample))
 
+    def value_iter(self, name: str, *, sample: int = 0, open_strings: bool = False) -> Iterator[Any]:
+        """Yield the value of a variable as far as it is there, each time a part of it is complete, and last the value.
+
+        What is complete has its type. An object or array that is still open is a dict (by field name) or a list of its
+        complete parts, yours to keep. `open_strings`: also show a string whose end has not come yet. Raises what
+        `text_iter` raises; the last value is the only one that was validated as a whole.
+
+        >>> import ramify
+        >>> @ramify.function
+        ... def person(s):
+        ...     s += "Person: " + ramify.gen("person", type=dict[str, int])
+        >>> backend = ramify.FakeBackend(['{"age": 36, "height": 170}'])
+        >>> list(person.stream(backend=backend).value_iter("person"))[-1]
+        {'age': 36, 'height': 170}
+        """
+        yield from self._read(self._slot(name).values(sample, open_strings=open_strings))
+
     def __getitem__(self, name: str) -> Any:
         return self._slot(name).future.result().value
 
@@ -114,6 +131,11 @@ class AsyncStream:
         texts = self._chain.texts if name is None else (await self._slot(name)).atexts(sample)
         async for text in texts:
             yield text
+
+    async def value_iter(self, name: str, *, sample: int = 0, open_strings: bool = False) -> AsyncIterator[Any]:
+        """Yield the value of a variable as far as it is there; see `Stream.value_iter`."""
+        async for value in (await self._slot(name)).avalues(sample, open_strings=open_strings):
+            yield value
 
     async def get(self, name: str) -> Any:
         """The value of a variable, as soon as it is there."""

@@ -5,13 +5,14 @@ Filled by the evaluator on its event loop, read from any thread. Knows no backen
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ..backend.api import Piece, TokenLogprob, Usage
 from ..lang.errors import ParameterError, did_you_mean
+from ..lang.partial_json import Partial, PartialText, Reader
 from .feed import Feed
 
 if TYPE_CHECKING:
@@ -96,10 +97,12 @@ class Variable:
 class Slot:
     """Where a variable will appear, computed by `chain`.
 
-    `future` is set once, with a `Variable` or an error; `feed` gets (sample, text) as the text comes.
+    `future` is set once, with a `Variable` or an error; `feed` gets (sample, text) as the text comes. `parse` makes the
+    value of a text, if that is not the text itself.
     """
 
     chain: Chain
+    parse: Callable[[str], Any] | None = None
     future: Future[Variable] = field(default_factory=Future)
     feed: Feed[tuple[int, str]] = field(default_factory=Feed)
 
@@ -128,6 +131,31 @@ class Slot:
             if index == sample:
                 yield text
         self._check_sample(sample)
+
+    def values(self, sample: int, *, open_strings: bool) -> Iterator[Any]:
+        """Yield what the text of one sample spells so far, whenever a part of it is complete; at the end the value."""
+        partial = self._partial(open_strings=open_strings)
+        for text in self.texts(sample):
+            if partial.feed(text):
+                yield partial.value()
+        yield self._value(sample)
+
+    async def avalues(self, sample: int, *, open_strings: bool) -> AsyncIterator[Any]:
+        """The same without blocking the event loop."""
+        partial = self._partial(open_strings=open_strings)
+        async for text in self.atexts(sample):
+            if partial.feed(text):
+                yield partial.value()
+        yield self._value(sample)
+
+    def _partial(self, *, open_strings: bool) -> Partial:
+        if isinstance(self.parse, Reader):
+            return self.parse.partial(open_strings=open_strings)
+        return PartialText(is_open=open_strings and self.parse is None)
+
+    def _value(self, sample: int) -> Any:
+        variable = self.future.result()
+        return variable.samples[sample].value if variable.samples else variable.value
 
     def _check_sample(self, sample: int) -> None:
         num = max(1, len(self.future.result().samples))

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from .json_scanner import Event, JsonScanner
 from .json_shape import Places, Shape
@@ -29,6 +29,19 @@ class Partial(Protocol):
 
     def value(self) -> Any:
         """The value so far, in containers of its own that later pieces do not change."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Reads the finished text of a gen, and what there is of it before."""
+
+    def __call__(self, text: str) -> Any:
+        """Return the value that the whole text spells; `ParseError` when it spells none."""
+        ...
+
+    def partial(self, *, open_strings: bool = False) -> Partial:
+        """Return what reads the text while it comes."""
         ...
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from .constraints import JsonSchema
 from .errors import ParseError
+from .json_shape import Shape
+from .partial_json import Partial, PartialJson
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,10 @@ class SchemaReader:
         if not self.constraint.strict:
             self._validate(value, text)
         return value
+
+    def partial(self, *, open_strings: bool = False) -> Partial:
+        """Return what reads the text while it comes, as plain JSON."""
+        return PartialJson(Shape(), open_strings=open_strings)
 
     def _validate(self, value: Any, text: str) -> None:
         from jsonschema import Draft202012Validator

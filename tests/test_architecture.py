@@ -36,7 +36,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 # What a folder may import from outside, besides the standard library.
 PACKAGES: dict[str, frozenset[str]] = {
     "": frozenset(),
-    "lang": frozenset({"jsonschema", "lark", "pydantic", "typing_extensions"}),
+    "lang": frozenset({"jsonschema", "lark", "pydantic", "pydantic_core", "typing_extensions"}),
     "interpreter": frozenset({"jinja2", "pydantic", "rich", "typer"}),
     "backend": frozenset({"httpx", "jinja2", "pydantic", "rich"}),
     "backend.engine": frozenset({"torch", "numpy", "transformers", "tokenizers", "safetensors", "huggingface_hub"})
