@@ -36,6 +36,8 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "rotary_to_cache": ([_POINTER] * 5 + [_FLOAT] + [_POINTER] * 4 + [_SIZE] * 4 + [_INT] * 2, None),
     "plan_attention": ([_POINTER, _SIZE] + [_POINTER] * 3 + [_SIZE] * 2 + [_POINTER, _SIZE], _SIZE),
     "decoder_stack": ([_POINTER] * 5, _INT),
+    "index_token_trie": ([_POINTER] + [_SIZE] * 2 + [_POINTER] * 2 + [_SIZE], _SIZE),
+    "walk_token_trie": ([_POINTER] + [_SIZE] * 2 + [_POINTER] * 4 + [_SIZE] * 2 + [_POINTER], None),
     "attention": ([_POINTER] * 5 + [_SIZE] * 5 + [_FLOAT] * 2 + [_SIZE] + [_INT] * 2, None),
 }
 

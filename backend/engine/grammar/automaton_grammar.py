@@ -11,12 +11,12 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from ....kernels.token_trie import TokenTrie
 from ....lang.errors import DeadEndError
 from ..vocabulary import Vocabulary
 from .api import MaskRow, fill_single
 from .automaton import DEAD, ByteAutomaton
 from .forced_text import MAX_FORCED_BYTES, ForcedText
-from .token_trie import TokenTrie
 
 MAX_MASK_BYTES = 32 << 20  # masks kept per grammar: 130,000 of a 2k vocabulary, 1,700 of a 150k one
 
@@ -82,7 +82,7 @@ class AutomatonGrammar:
         found = self._masks.get(state)
         if found is not None:
             return found
-        mask = self._trie.mask(self._automaton, state)
+        mask = self._trie.mask(self._automaton.table, self._automaton.class_of_byte, state)
         if self.accepting[state]:
             bits = mask.view("uint8")
             for token_id in self.vocabulary.eos_ids:
