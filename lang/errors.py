@@ -5,7 +5,8 @@ RamifyError
 │   ├── GenError        a gen or select failed: node, file:line, cause, partial text
 │   ├── RoleError       roles nested or left open
 │   ├── VariableError   unknown, duplicate or unreadable variable
-│   └── TraceError      the body cannot be recorded without running it
+│   ├── TraceError      the body cannot be recorded without running it
+│   └── ScriptError     a script is wrong; holds one diagnostic per place
 ├── ParameterError      a sampling parameter, choice list or constraint is wrong (also a ValueError)
 │   └── ConstraintError a regex, schema or type that cannot be enforced
 ├── RequestError        one request was refused or ended early
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class RamifyError(Exception):
@@ -67,6 +69,21 @@ class VariableError(ProgramError, KeyError):
 
 class TraceError(ProgramError):
     """The body's control flow depends on a generated value, so it cannot be recorded without running it."""
+
+
+class ScriptError(ProgramError):
+    """A script cannot be compiled; `diagnostics` say what is wrong where (see `lang/script/diagnostics.py`).
+
+    The message shows all of them as a terminal would; `to_json()` is for editors and servers.
+    """
+
+    def __init__(self, message: str, diagnostics: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.diagnostics = diagnostics
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the diagnostics as JSON values."""
+        return [diagnostic.to_json() for diagnostic in self.diagnostics]
 
 
 class ParameterError(RamifyError, ValueError):
