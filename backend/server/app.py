@@ -17,12 +17,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from ...lang.errors import BackendError, ParameterError, RamifyError
-from . import openai_answers, routes_openai, routes_ops, routes_own
+from . import openai_answers, routes_openai, routes_ops, routes_own, routes_sglang, sglang_answers
 from .errors import headers_of, own_body, status_of
 from .http import Guard
 from .service import Service
 
-OPENAI_PATHS = frozenset({"/v1/completions", "/v1/chat/completions"})
+# Routes whose clients expect errors in another shape than our own.
+ERROR_BODIES = {
+    "/v1/completions": openai_answers.error_body,
+    "/v1/chat/completions": openai_answers.error_body,
+    "/generate": sglang_answers.error_body,
+}
 
 log = logging.getLogger("ramify.server")
 
@@ -40,6 +45,7 @@ def create_app(service: Service, start: Callable[[], Awaitable[None]], stop: Cal
     app = FastAPI(title="ramify", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(routes_own.routes(service))
     app.include_router(routes_openai.routes(service))
+    app.include_router(routes_sglang.routes(service))
     app.include_router(routes_ops.routes(service))
     app.add_exception_handler(RamifyError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
@@ -64,7 +70,7 @@ def create_app(service: Service, start: Callable[[], Awaitable[None]], stop: Cal
 
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RamifyError)
-    body = openai_answers.error_body if request.url.path in OPENAI_PATHS else own_body
+    body = ERROR_BODIES.get(request.url.path, own_body)
     return JSONResponse(body(error), status_of(error), headers_of(error))
 
 

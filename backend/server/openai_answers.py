@@ -1,6 +1,6 @@
 """From our answers to OpenAI's objects: choices, chunks, log-probabilities, usage, errors.
 
-`Answer` gathers what streams by index; the writers of the two kinds of completion shape it. Called by the routes.
+Pure functions over gathered answers. Called by the OpenAI routes.
 """
 
 from __future__ import annotations
@@ -13,33 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...lang.errors import DeadlineError, ParameterError, RamifyError
-from ..api import Chunk, Finish, TokenLogprob, Usage
+from ..api import Finish, TokenLogprob, Usage
 from .errors import status_of
+from .gathered import Answer
 from .openai_bodies import Tool
 from .service import OverloadedError
 from .tools import find_calls
 
 Plain = dict[str, Any]
 TokenText = Callable[[int], str]
-
-
-@dataclass(slots=True)
-class Answer:
-    """One sample, as far as it has come."""
-
-    text: str = ""
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    prompt_logprobs: tuple[TokenLogprob, ...] = ()
-    finish: Finish | None = None
-    usage: Usage = field(default_factory=Usage)
-
-    def add(self, chunk: Chunk) -> None:
-        """Take the next chunk."""
-        self.text += chunk.text
-        self.logprobs += chunk.logprobs
-        self.prompt_logprobs = self.prompt_logprobs or chunk.prompt_logprobs
-        self.finish = chunk.finish or self.finish
-        self.usage = chunk.usage or self.usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ service. Called by the app.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -18,9 +17,9 @@ from starlette.responses import JSONResponse, Response
 from ...lang.errors import ParameterError, RamifyError, did_you_mean
 from ..api import Chunk, Request
 from .bodies import check_known
+from .gathered import Answer, merged
 from .http import sse, stream_response, unless_gone
 from .openai_answers import (
-    Answer,
     Envelope,
     Plain,
     TokenText,
@@ -83,7 +82,7 @@ class _Completion:
 
     async def whole(self) -> Plain:
         """Return the object of the finished answer."""
-        async with aclosing(self._merged()) as chunks:
+        async with aclosing(merged(self.service, self.requests)) as chunks:
             async for place, chunk in chunks:
                 self.answers[place][chunk.index].add(chunk)
         choices = [
@@ -97,7 +96,7 @@ class _Completion:
         """Yield the events of a stream; a failure after the first is an event of its own."""
         is_begun = False
         try:
-            async with aclosing(self._merged()) as chunks:
+            async with aclosing(merged(self.service, self.requests)) as chunks:
                 async for place, chunk in chunks:
                     answer = self.answers[place][chunk.index]
                     answer.add(chunk)
@@ -141,35 +140,6 @@ class _Completion:
 
     def _usage(self) -> Plain:
         return usage_of([answer.usage for answer in samples] for samples in self.answers)
-
-    async def _merged(self) -> AsyncGenerator[tuple[int, Chunk]]:
-        """The chunks of all requests as they come."""
-        queue: asyncio.Queue[tuple[int, Chunk] | RamifyError | None] = asyncio.Queue()
-
-        async def pump(place: int) -> None:
-            try:
-                async with aclosing(self.service.generate(self.requests[place])) as chunks:  # type: ignore[type-var]
-                    async for chunk in chunks:
-                        queue.put_nowait((place, chunk))
-                queue.put_nowait(None)
-            except RamifyError as error:
-                queue.put_nowait(error)
-
-        tasks = [asyncio.create_task(pump(place)) for place in range(len(self.requests))]
-        try:
-            num_open = len(tasks)
-            while num_open:
-                match await queue.get():
-                    case None:
-                        num_open -= 1
-                    case (place, chunk):
-                        yield place, chunk
-                    case error:
-                        raise error
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Chat(_Completion):
