@@ -15,15 +15,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import typer
-
 from ..backend.api import Backend
 from ..lang.errors import AbortError, ParameterError
 from .batch import DEFAULT_CONCURRENCY
 from .cli_inputs import Given
 from .cli_options import ExitCode, Misuse
 from .cli_output import FileOutput, Output, StreamOutput, Written
-from .cli_report import described, error_facts, is_unreachable, result_facts, to_json
+from .cli_report import described, error_facts, is_unreachable, result_facts, say, to_json
 from .cli_rows import InputRow, RowArguments, count_rows, read_rows
 from .cli_run import RowFlags
 from .cli_summary import Tally
@@ -67,7 +65,7 @@ class BatchCommand:
                 self._run_rows(chain([first], rows), backend, output)
             output.finish(self._num_rows)
         if not self._flags.quiet:
-            typer.echo(self._tally.summary(self._flags.out), err=True)
+            say(self._tally.summary(self._flags.out))
         return self._tally.exit_code()
 
     def _output(self, stack: ExitStack) -> Output:
@@ -78,7 +76,7 @@ class BatchCommand:
         if self._flags.goes_on:
             file.load()
             if file.dropped:
-                typer.echo(f"{out} ended inside a line, which was removed; its row runs again", err=True)
+                say(f"{out} ended inside a line, which was removed; its row runs again")
         elif file.size and not self._flags.overwrite:
             raise Misuse(f"{out} exists; add --resume to go on with it, or --overwrite")
         else:
@@ -108,7 +106,9 @@ class BatchCommand:
         try:
             self._arguments.of(row)
         except ParameterError as error:
-            raise Misuse(str(error)) from error
+            unknown = self._arguments.unknown(row)
+            hint = f"\n--ignore-unknown leaves out {', '.join(unknown)}" if unknown else ""
+            raise Misuse(f"{error}{hint}") from error
 
     def _run_rows(self, rows: Iterator[InputRow], backend: Backend, output: Output) -> None:
         flags, tally = self._flags, self._tally
@@ -133,7 +133,6 @@ class BatchCommand:
                         break
             for outcome in stream.rest():
                 self._take(outcome, output, line)
-            line.show(tally.progress(num_rows))
 
     def _take(self, outcome: Outcome, output: Output, line: ProgressLine) -> None:
         """Write a row and count it, unless it did not really run: the backend is gone, or the batch was stopped."""
@@ -159,7 +158,7 @@ class BatchCommand:
                 self._tally.stop(ExitCode.RUN_FAILED, f"{row.place} failed, and --fail-fast is set")
 
     def _line(self, start: BatchProgress) -> ProgressLine:
-        return ProgressLine(None if self._flags.quiet else sys.stderr, start)
+        return ProgressLine(None if self._flags.quiet else sys.stderr, start, stays=False)  # the summary says more
 
     def _count(self) -> int | None:
         """Return how many rows there are to show progress against."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,8 +16,9 @@ from typing import Any
 import typer
 
 from ..backend.api import Backend
-from ..lang.errors import ClosedError, GenError, RamifyError, UnreachableError
-from .cli_options import BackendChoice, Composition, ExitCode
+from ..lang.errors import ClosedError, GenError, ParameterError, RamifyError, UnreachableError
+from .cli_options import BackendChoice, Composition, ExitCode, Misuse
+from .progress import width_of
 
 MODULE_NAME = "ramify_command_line_program"  # not `__main__`, so that a file's own `if __name__` block does not run
 
@@ -43,10 +45,15 @@ def reported(*, debug: bool) -> Iterator[None]:
 
 @contextmanager
 def opened(choice: BackendChoice, composition: Composition) -> Iterator[Backend]:
-    """Open the backend that the flags name. That there is none is exit code 3, whatever the reason."""
+    """Open the backend that the flags name. That there is none is exit code 3, whatever the reason.
+
+    An argument that it does not take is misuse of the command line.
+    """
     with ExitStack() as stack:
         try:
             backend = stack.enter_context(composition.open_backend(choice.name, choice.model, choice.options))
+        except ParameterError as error:
+            raise Misuse(str(error)) from error
         except (RamifyError, OSError) as error:
             if composition.debug:
                 raise
@@ -62,8 +69,21 @@ def silence_stdout() -> None:
 
 def complain(message: str) -> None:
     """Write an error message."""
-    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    say(message, label="error: ")
+
+
+def say(message: str, *, label: str = "") -> None:
+    """Write a message to stderr, on a terminal in lines that fit; `label` comes first and is red."""
+    if sys.stderr.isatty():
+        lines = [line for text in f"{label}{message}".splitlines() for line in _wrapped(text)]
+        message = "\n".join(lines).removeprefix(label)
+    typer.secho(label, fg="red", bold=True, err=True, nl=False)
     typer.echo(message, err=True)
+
+
+def _wrapped(text: str) -> list[str]:
+    width = max(width_of(sys.stderr), 20)
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def is_unreachable(error: BaseException | None) -> bool:
@@ -77,16 +97,13 @@ def is_unreachable(error: BaseException | None) -> bool:
 
 def described(error: BaseException) -> str:
     """Return an error in words: ours as they are, others with their type and their place in the user's file."""
-    if isinstance(error, RamifyError):
-        text = str(error)
-    else:
-        text = f"{type(error).__name__}: {error}{_place(error)}"
-    return "\n".join([text, *getattr(error, "__notes__", ())])
+    kind = "" if isinstance(error, RamifyError) else f"{type(error).__name__}: "
+    return f"{kind}{_message(error)}"
 
 
 def error_facts(error: BaseException) -> dict[str, Any]:
     """Return an error as a line of output holds it."""
-    facts: dict[str, Any] = {"type": type(error).__name__, "message": described(error)}
+    facts: dict[str, Any] = {"type": type(error).__name__, "message": _message(error)}
     if error.__cause__ is not None:
         facts["cause"] = type(error.__cause__).__name__
     if isinstance(error, GenError):
@@ -143,6 +160,11 @@ def show_text(pieces: Iterator[str]) -> None:
         last = piece or last
     if not last.endswith("\n"):
         typer.echo()
+
+
+def _message(error: BaseException) -> str:
+    place = "" if isinstance(error, RamifyError) else _place(error)
+    return "\n".join([f"{error}{place}", *getattr(error, "__notes__", ())])
 
 
 def _place(error: BaseException) -> str:

@@ -53,6 +53,10 @@ class RowArguments:
         except ParameterError as error:
             raise ParameterError(f"{row.place}: {error}") from None
 
+    def unknown(self, row: InputRow) -> list[str]:
+        """Return the fields of a row that are no arguments of the program."""
+        return [name for name in row.fields if not self._arguments.knows(name)]
+
     def digest(self, row: InputRow) -> str:
         """Return 16 hexadecimal digits that change with what the row puts into the program."""
         content = {name: [item.value, item.is_text] for name, item in self._given(row).items()}

@@ -76,16 +76,21 @@ class Tally:
         lines = [f"failed: {failure}" for failure in self.failures]
         if self.num_failed > len(self.failures):
             lines.append(f"... and {self.num_failed - len(self.failures)} more, all in the output")
-        failed = f", {self.num_failed} failed" if self.num_failed else ""
-        lines.append(", ".join([f"{self.num_ok} ok{failed} in {clock(seconds)}", *rates(self.progress(None), seconds)]))
+        lines.append(self._now(seconds))
         if self.num_ok_before + self.num_failed_before:
             lines.append(self._before())
         if self.num_changed:
-            lines.append(f"{self.num_changed} of them had been run on another input")
+            lines.append(f"{self.num_changed} of them were there for another input")
         if self.stopped is not None:
             where = f"; what is finished is in {out}, --resume goes on with it" if out is not None else ""
             lines.append(f"stopped: {self.reason}{where}")
         return "\n".join(lines)
+
+    def _now(self, seconds: float) -> str:
+        if self.num_ok + self.num_failed + self.num_changed == 0 and self.stopped is None:
+            return "no rows to run"
+        failed = f", {self.num_failed} failed" if self.num_failed else ""
+        return ", ".join([f"{self.num_ok} ok{failed} in {clock(seconds)}", *rates(self.progress(None), seconds)])
 
     def _before(self) -> str:
         text = f"{self.num_ok_before + self.num_failed_before} rows were there before"

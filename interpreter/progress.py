@@ -60,13 +60,14 @@ def reporting(progress: bool | Report | None, total: int) -> Iterator[Report]:
 class ProgressLine:
     """The line of a batch under way: drawn anew on a terminal, written now and then into a log. Any thread may call.
 
-    `stream`: None to say nothing.
+    `stream`: None to say nothing. `stays`: the line is left on the terminal at the end.
     """
 
-    def __init__(self, stream: IO[str] | None, start: BatchProgress) -> None:
+    def __init__(self, stream: IO[str] | None, start: BatchProgress, *, stays: bool = True) -> None:
         self._stream = stream
         self._redraws = stream is not None and can_redraw(stream)
         self._at = start
+        self._stays = stays
         self._start = time.monotonic()
         self._drawn = 0.0
         self._lock = threading.Lock()
@@ -82,7 +83,9 @@ class ProgressLine:
     ) -> None:
         self._ended.set()
         self._ticker.join()
-        if self._redraws:
+        if not self._stays:
+            self.erase()
+        elif self._redraws:
             self._draw()
             self._write("\n")
 

@@ -74,20 +74,6 @@ def file(tmp_path):
     sys.path[:] = [entry for entry in sys.path if entry != str(tmp_path)]
 
 
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Run the command in this process; return (exit code, stdout, stderr)."""
-
-    def run(*arguments, stdin=""):
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as caught:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return caught.value.code or 0, out, err
-
-    return run
-
-
 def test_version_and_help(call):
     assert call("--version") == (0, f"ramify {ramify.__version__}\n", "")
     code, out, _ = call("run", "--help")
