@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Unpack
 
 from .constraints import (
     CONSTRAINT_KINDS,
@@ -23,7 +23,7 @@ from .errors import ParameterError, ProgramError, did_you_mean
 from .ir import ROLES
 from .location import at, caller_location
 from .marks import MarkedText
-from .sampling import PARAMETERS, Sampling
+from .sampling import PARAMETERS, Sampling, SamplingArguments
 from .schema_value import SchemaReader
 
 SELECT_METHODS: tuple[str, ...] = (
@@ -144,7 +144,7 @@ def gen(
     grammar: str | Grammar | None = None,
     choices: Iterable[str] | None = None,
     strict: bool = True,
-    **sampling: Any,
+    **sampling: Unpack[SamplingArguments],
 ) -> GenExpression:
     r"""Generate text here; its value can be read as `state[name]`.
 
@@ -176,12 +176,12 @@ def gen(
     return GenExpression(name, frozen, constraint, parse, caller_location())
 
 
-def gen_int(name: str | None = None, **sampling: Any) -> GenExpression:
+def gen_int(name: str | None = None, **sampling: Unpack[SamplingArguments]) -> GenExpression:
     """Generate an integer: `gen(name, type=int, ...)`."""
     return gen(name, type=int, **sampling)
 
 
-def gen_string(name: str | None = None, **sampling: Any) -> GenExpression:
+def gen_string(name: str | None = None, **sampling: Unpack[SamplingArguments]) -> GenExpression:
     """Generate a string: `gen(name, type=str, ...)`."""
     return gen(name, type=str, **sampling)
 

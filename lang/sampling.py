@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from .errors import ParameterError, did_you_mean
 
@@ -83,12 +83,12 @@ class Sampling:
         """True when the most likely token is always taken."""
         return self.temperature < 1e-6 or self.top_k == 1
 
-    def with_(self, **changes: Any) -> Sampling:
+    def with_(self, **changes: Unpack[SamplingArguments]) -> Sampling:
         """Return a copy with `changes` in the loose spelling that users write (see `Sampling.of`)."""
         return replace(self, **_normalise(changes))
 
     @classmethod
-    def of(cls, **parameters: Any) -> Sampling:
+    def of(cls, **parameters: Unpack[SamplingArguments]) -> Sampling:
         """Build from the loose spelling that users write.
 
         `stop="x"` or a list; `logit_bias` as a mapping; `logprobs=True`. Parameters that are None mean "the default".
@@ -98,6 +98,35 @@ class Sampling:
         ('\\n',)
         """
         return cls(**_normalise(parameters))
+
+
+class SamplingArguments(TypedDict, total=False):
+    """The parameters of `Sampling` in the loose spelling that users write, for type checkers and editors.
+
+    None means "the default". What each means is said in `Sampling`.
+    """
+
+    max_tokens: int | None
+    min_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    repetition_penalty: float | None
+    logit_bias: Mapping[int, float] | Sequence[tuple[int, float]] | None
+    seed: int | None
+    stop: str | Iterable[str] | None
+    stop_token_ids: int | Iterable[int] | None
+    stop_regex: str | Iterable[str] | None
+    ignore_eos: bool | None
+    n: int | None
+    logprobs: int | bool | None
+    prompt_logprobs: int | bool | None
+    logprob_start: int | None
+    heal: bool | None
+    backend_hint: str | None
 
 
 PARAMETERS: tuple[str, ...] = tuple(f.name for f in fields(Sampling))
