@@ -24,6 +24,10 @@ class RowSampler(Protocol):
         """Forget the row."""
         ...
 
+    def prepare(self, batch: ScheduleBatch) -> None:
+        """Start on what does not need the logits of the batch, which is about to be computed."""
+        ...
+
     def sample(self, batch: ScheduleBatch, logits: Logits) -> BatchResult:
         """Sample the rows that give a token and collect the logprobs that were asked for."""
         ...
@@ -46,4 +50,5 @@ class ModelWorker:
 
     def forward(self, batch: ScheduleBatch) -> BatchResult:
         """See `Worker`."""
+        self.sampler.prepare(batch)
         return self.sampler.sample(batch, self.runner.forward(batch))

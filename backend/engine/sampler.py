@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...kernels.token_mask import apply_token_mask
 from ...lang.errors import DeadEndError, RamifyError, RequestError
 from .batch import BatchResult, ScheduleBatch
+from .columns import Columns, all_columns, legal_columns
 from .draw import draw
 from .forward_batch import Logits
 from .grammar.api import num_mask_words
 from .logprobs import prompt_logprobs, token_logprobs
+from .masks import MaskFiller
 from .req import Req
 from .sampling_table import (
     BIAS,
@@ -43,12 +44,20 @@ class Sampler:
     model that would go on with something else ends the value here ("7" before a line end), instead of being made to
     lengthen it.
 
-    Example: `sampler = Sampler(vocabulary, max_running=64)`; `sampler.open_row(req)`; `sampler.sample(batch, logits)`.
+    `pinned`: masks travel to a device, from memory that it can read directly.
+
+    Example: `sampler = Sampler(vocabulary, max_running=64)`; `sampler.open_row(req)`; before the forward of a batch,
+    `sampler.prepare(batch)`; after it, `sampler.sample(batch, logits)`.
     """
 
-    def __init__(self, vocabulary: Vocabulary, *, max_running: int) -> None:
+    def __init__(self, vocabulary: Vocabulary, *, max_running: int, pinned: bool = False) -> None:
         self._vocabulary = vocabulary
+        self._eos_ids = sorted(vocabulary.eos_ids)
         self._table = SamplingTable(max_running + 1)
+        shape = (max_running, num_mask_words(vocabulary.size))
+        buffer = torch.empty(shape, dtype=torch.int32, pin_memory=True).numpy() if pinned else None
+        self._masks = MaskFiller(vocabulary.size, num_rows=max_running, buffer=buffer)
+        self._prepared: ScheduleBatch | None = None
 
     def open_row(self, req: Req) -> None:
         """Fill the row's state from the request and the tokens it has so far."""
@@ -58,11 +67,20 @@ class Sampler:
         """Forget the row."""
         self._table.close_row(row)
 
+    def prepare(self, batch: ScheduleBatch) -> None:
+        """Start on what does not need the logits: the masks are filled while the forward runs."""
+        constrained = np.flatnonzero(batch.samples & (self._table.features[batch.rows] & MATCHER > 0))
+        matchers = [batch.reqs[index].matcher for index in constrained.tolist()]
+        self._masks.start([matcher for matcher in matchers if matcher is not None])
+        self._prepared = batch
+
     def sample(self, batch: ScheduleBatch, logits: Logits) -> BatchResult:
         """Sample the rows that give a token and collect the logprobs that were asked for. Edits `logits.values`.
 
         A row whose logits are not numbers, or that has no legal token, gets an error; the others go on.
         """
+        if self._prepared is not batch:
+            self.prepare(batch)
         result = BatchResult(next_token_ids=np.full(len(batch.reqs), -1, dtype=np.int64))
         features = self._table.features[batch.rows]
         with torch.inference_mode():
@@ -72,6 +90,7 @@ class Sampler:
             sampled = np.flatnonzero(batch.samples)
             if len(sampled):
                 self._sample_rows(batch, sampled, _last_rows(logits, sampled), features[sampled], result)
+        self._prepared = None
         return result
 
     def _sample_rows(
@@ -90,13 +109,11 @@ class Sampler:
         raw = (
             values[torch.from_numpy(logged).to(values.device)] if len(logged) and (edited or needed & RANDOM) else None
         )
-        failed = self._edit(values, reqs, features) if edited else {}
-        tokens, peaks = _best(values)
-        random = np.flatnonzero((features & RANDOM).astype(np.bool_) & np.isfinite(peaks))
-        if len(random):
-            tokens[random] = self._draw(values, [reqs[place] for place in random.tolist()], random, peaks)
-        for place in np.flatnonzero(~np.isfinite(peaks)).tolist():
-            failed.setdefault(place, _failure(float(peaks[place]), reqs[place]))
+        failed: dict[int, RamifyError] = {}
+        parts = self._edit(values, reqs, features, failed) if edited else all_columns(values)
+        tokens = np.empty(len(reqs), dtype=np.int64)
+        for part in parts:
+            tokens[part.places] = self._choose(part, reqs, features, failed)
         if len(logged):
             logits, rows = (values, logged) if raw is None else (raw, np.arange(len(logged)))
             num_top = [reqs[place].sampling.logprobs or 0 for place in logged.tolist()]
@@ -110,17 +127,30 @@ class Sampler:
             result.next_token_ids[sampled[place]] = -1
             result.errors[int(sampled[place])] = error
 
-    def _draw(
-        self, values: Tensor, reqs: list[Req], places: NDArray[np.intp], peaks: NDArray[np.float32]
+    def _choose(
+        self, part: Columns, reqs: list[Req], features: NDArray[np.uint8], failed: dict[int, RamifyError]
     ) -> NDArray[np.int64]:
-        """Draw for the rows `places` of `values`, whose maxima are `peaks`; may overwrite `values`."""
+        """Return a token for each of the part's rows; adds those that have none to `failed`."""
+        columns, peaks = part.best()
+        is_random = (features[part.places] & RANDOM > 0) & np.isfinite(peaks)
+        if part.num_legal is not None:  # where there is no choice there is nothing to draw
+            is_random &= part.num_legal > 1
+        random = np.flatnonzero(is_random)
+        if len(random):
+            chosen = [reqs[place] for place in part.places[random].tolist()]
+            columns[random] = self._draw(part.take(random), chosen, peaks[random])
+        for index in np.flatnonzero(~np.isfinite(peaks)).tolist():
+            place = int(part.places[index])
+            failed.setdefault(place, _failure(float(peaks[index]), reqs[place]))
+        return part.tokens(columns)
+
+    def _draw(self, weights: Tensor, reqs: list[Req], peaks: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Draw a column for each row of the logits `weights`, whose maxima are `peaks`; overwrites `weights`."""
         table = self._table
         rows = np.fromiter((req.row for req in reqs), dtype=np.int64)
         positions = np.fromiter((len(req.output_ids) for req in reqs), dtype=np.int64)
-        weights = values if len(places) == len(values) else values[torch.from_numpy(places).to(values.device)]
         temperature, peak = (
-            torch.from_numpy(column).to(values.device).unsqueeze(-1)
-            for column in (table.temperature[rows], peaks[places])
+            torch.from_numpy(column).to(weights.device).unsqueeze(-1) for column in (table.temperature[rows], peaks)
         )
         # in place: another (32, 152k) tensor would cost more than the arithmetic
         weights.div_(temperature).sub_(peak / temperature).exp_()
@@ -133,12 +163,14 @@ class Sampler:
         )
         return tokens.cpu().numpy()
 
-    def _edit(self, values: Tensor, reqs: list[Req], features: NDArray[np.uint8]) -> dict[int, RamifyError]:
-        """Apply penalties, biases and masks in place; returns the rows that have no legal token."""
+    def _edit(
+        self, values: Tensor, reqs: list[Req], features: NDArray[np.uint8], failed: dict[int, RamifyError]
+    ) -> list[Columns]:
+        """Apply penalties, biases and masks, in place where rows are not gathered; adds dead ends to `failed`."""
         table = self._table
         chosen = {
             bit: [(place, reqs[place]) for place in np.flatnonzero(features & bit).tolist()]
-            for bit in (PENALTIES, BIAS, MIN_TOKENS, MATCHER)
+            for bit in (PENALTIES, BIAS, MIN_TOKENS)
         }
         if chosen[PENALTIES]:
             rows = np.fromiter((req.row for req in reqs), dtype=np.int64)
@@ -149,7 +181,14 @@ class Sampler:
         if chosen[MIN_TOKENS]:
             at, _ = _cells(table.barred_entries(chosen[MIN_TOKENS]), values)
             values[at] = -torch.inf
-        return _mask(values, chosen[MATCHER], self._vocabulary.eos_ids) if chosen[MATCHER] else {}
+        constrained = np.flatnonzero(features & MATCHER).tolist()
+        if not constrained:
+            return all_columns(values)
+        masks = self._masks.take()
+        failed.update(
+            (place, mask.error) for place, mask in zip(constrained, masks, strict=True) if mask.error is not None
+        )
+        return legal_columns(values, constrained, masks, self._eos_ids)
 
     def _penalise(self, values: Tensor, entries: Entries, rows: NDArray[np.int64]) -> None:
         """CTRL's repetition penalty (Keskar et al. 2019), then frequency and presence penalties on generated tokens."""
@@ -162,49 +201,6 @@ class Sampler:
         )
         cells = torch.where(cells > 0, cells / repetition, cells * repetition)
         values[at] = cells - (frequency * counts + presence * (counts > 0))
-
-
-def _mask(values: Tensor, constrained: list[tuple[int, Req]], eos_ids: frozenset[int]) -> dict[int, RamifyError]:
-    """Forbid the tokens that each row's grammar forbids; returns the rows at a dead end."""
-    masks = np.empty((len(constrained), num_mask_words(values.shape[-1])), dtype=np.int32)
-    failed: dict[int, RamifyError] = {}
-    may_end: dict[int, Tensor] = {}  # place -> logits before the mask, where the text may end
-    for mask, (place, req) in zip(masks, constrained, strict=True):
-        assert req.matcher is not None
-        try:
-            req.matcher.fill_mask(mask)
-        except DeadEndError as error:
-            mask[:] = -1
-            failed[place] = error
-            continue
-        if req.matcher.can_stop:
-            may_end[place] = values[place].clone()
-    places = torch.tensor([place for place, _ in constrained], device=values.device)
-    apply_token_mask(values, places, torch.from_numpy(masks).to(values.device))
-    for place, before in may_end.items():
-        _end_for_forbidden(values[place], before, eos_ids)
-    return failed
-
-
-def _end_for_forbidden(row: Tensor, before: Tensor, eos_ids: frozenset[int]) -> None:
-    """Give the probability of the tokens that the mask took from `before` to end-of-sequence, in place.
-
-    Only a legal end gets it: `min_tokens` may have barred it. Row by row, so that no row's rounding hangs on others.
-    """
-    legal = [token for token in sorted(eos_ids) if row[token] > -torch.inf]
-    if legal:
-        forbidden = before.masked_fill_(row > -torch.inf, -torch.inf)
-        row[legal[0]] = torch.logaddexp(row[legal[0]], torch.logsumexp(forbidden, dim=0))
-
-
-def _best(values: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return each row's most likely token, the lowest id of equals, and its logit; NaN wins over everything."""
-    if values.device.type == "cpu":  # numpy's argmax of a (32, 152k) batch takes 0.6 ms, torch's 8
-        table = values.numpy()
-        tokens = table.argmax(axis=-1)
-        return tokens, table[np.arange(len(table)), tokens]
-    best = values.max(dim=-1)
-    return best.indices.cpu().numpy(), best.values.cpu().numpy()
 
 
 def _last_rows(logits: Logits, sampled: NDArray[np.intp]) -> Tensor:

@@ -1,0 +1,110 @@
+"""`MaskFiller`: the masks of a batch's constrained rows, filled by a thread of its own while the forward runs.
+
+Knows matchers and the words of masks; nothing of logits. Called by the sampler, on the engine's thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...lang.errors import PluginError, RamifyError
+from .grammar.api import MaskRow, Matcher, num_mask_words
+
+FEW = 4096  # legal tokens; up to so many are gathered from a long row instead of masking it
+LONG_ROW = 16_384  # tokens; masking and drawing from a shorter row costs less than finding out what is legal in it
+
+# A step whose masks took longer than this is worth waking a thread for the next one's.
+_WORTH_A_THREAD = 150e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowMask:
+    """What one constrained row may sample next.
+
+    `words` is part of the filler's buffer: it is good until the next `start`. `few`: the legal tokens, ascending, where
+    they are few in a long vocabulary. `can_stop`: the text is whole. `error`: why the row cannot go on, if so.
+    """
+
+    words: MaskRow
+    few: NDArray[np.int64] | None
+    can_stop: bool
+    error: RamifyError | None = None
+
+    @property
+    def legal(self) -> NDArray[np.int64]:
+        """The legal tokens, where they are few."""
+        assert self.few is not None
+        return self.few
+
+
+class MaskFiller:
+    """Fills up to `num_rows` masks for a vocabulary of `num_tokens`, into `buffer` if given (one that is pinned)."""
+
+    def __init__(self, num_tokens: int, *, num_rows: int, buffer: MaskRow | None = None) -> None:
+        self._words = np.empty((num_rows, num_mask_words(num_tokens)), dtype=np.int32) if buffer is None else buffer
+        self._is_long = num_tokens > LONG_ROW
+        self._executor: ThreadPoolExecutor | None = None
+        self._matchers: Sequence[Matcher] = ()
+        self._pending: Future[list[RowMask]] | None = None
+        self._seconds = 1.0  # that the last masks took
+
+    def start(self, matchers: Sequence[Matcher]) -> None:
+        """Begin to fill one mask for each of `matchers`, which nobody may touch until `take`."""
+        self.finish()
+        self._matchers = matchers
+        if matchers and self._seconds > _WORTH_A_THREAD:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(1, "ramify-masks")
+            self._pending = self._executor.submit(self._fill_all)
+
+    def take(self) -> list[RowMask]:
+        """Return the masks of the last `start`, in its order."""
+        if self._pending is None:
+            return self._fill_all()
+        return self._pending.result()
+
+    def finish(self) -> None:
+        """Wait for what was started and forget it: its forward failed, or it was taken."""
+        if self._pending is not None:
+            self._pending.exception()
+            self._pending = None
+        self._matchers = ()
+
+    def _fill_all(self) -> list[RowMask]:
+        start = time.perf_counter()
+        masks = [self._fill(matcher, row) for matcher, row in zip(self._matchers, self._words, strict=False)]
+        self._seconds = time.perf_counter() - start
+        return masks
+
+    def _fill(self, matcher: Matcher, row: MaskRow) -> RowMask:
+        try:
+            matcher.fill_mask(row)
+        except RamifyError as error:
+            return _unmasked(row, error)
+        # A plugin is not ours: whatever it raises belongs to the one request that it failed.
+        except Exception as error:  # noqa: BLE001
+            failure = PluginError(f"the grammar plugin failed to fill a mask: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            return _unmasked(row, failure)
+        return RowMask(row, _few_tokens(row) if self._is_long else None, matcher.can_stop)
+
+
+def _unmasked(row: MaskRow, error: RamifyError) -> RowMask:
+    row[:] = -1
+    return RowMask(row, None, False, error)
+
+
+def _few_tokens(row: MaskRow) -> NDArray[np.int64] | None:
+    """(legal,) the tokens of a mask, or None when they are more than `FEW`."""
+    if int(np.bitwise_count(row).sum()) > FEW:
+        return None
+    words = np.flatnonzero(row)
+    bits = np.flatnonzero(np.unpackbits(row[words].view(np.uint8), bitorder="little"))
+    tokens: NDArray[np.int64] = words[bits >> 5] * 32 + (bits & 31)
+    return tokens
