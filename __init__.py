@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .interpreter.batch import BatchInterrupted, Failed, Ok
     from .interpreter.default_backend import set_default_backend, use
     from .interpreter.program import Program, function
+    from .interpreter.request_graph import RequestGraph
     from .interpreter.result import Result
     from .interpreter.select import (
         greedy_token_selection,
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
         user_begin,
         user_end,
     )
-    from .lang.graph import RequestGraph
     from .lang.sampling import Sampling
 
 __version__ = "0.1.0"
@@ -138,6 +138,7 @@ _HOMES = {
     "interpreter.batch": ("BatchInterrupted", "Failed", "Ok"),
     "interpreter.default_backend": ("set_default_backend", "use"),
     "interpreter.program": ("Program", "function"),
+    "interpreter.request_graph": ("RequestGraph",),
     "interpreter.result": ("Result",),
     "interpreter.select": (
         "greedy_token_selection",
@@ -152,7 +153,6 @@ _HOMES = {
         *("user", "user_begin", "user_end"),
         *("assistant", "assistant_begin", "assistant_end"),
     ),
-    "lang.graph": ("RequestGraph",),
     "lang.sampling": ("Sampling",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -10,12 +10,13 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from ..backend.api import Hints, new_id
 from ..lang.errors import AbortError, DeadlineError, GenError, ProgramError, RoleError
+from ..lang.evaluate import text_of
 from ..lang.ir import (
     Child,
     Fill,
@@ -31,12 +32,12 @@ from ..lang.ir import (
     ScopeEnd,
     Select,
     Set,
-    Value,
 )
 from ..lang.location import at
 from .conversation import Conversation
 from .feed import Feed
 from .generation import Answer, run_gen, run_select
+from .resolve import gather, resolve
 from .run import Delta, Run
 from .values import Meta, Slot, Variable
 
@@ -63,6 +64,7 @@ class Chain:
         self.slots: dict[str, Slot] = {}
         self.declared: Feed[str] = Feed()
         self.texts: Feed[str] = Feed()
+        self._own: list[Slot] = []  # of every variable that is computed here
         self._origin = origin
         self._conversation = Conversation(run.chat)
         self._pending: deque[Node | Snapshot] = deque()
@@ -75,16 +77,25 @@ class Chain:
 
     # ---- the body's side -------------------------------------------------------------------------------------------
 
-    def append(self, node: Node) -> None:
-        """Take a node; requests start at once, text waits until somebody needs it."""
+    def append(self, node: Node, *, is_hidden: bool = False) -> None:
+        """Take a node; requests start at once, text waits until somebody needs it.
+
+        `is_hidden`: its variables are those of one pass of a loop or of an arm, and not (yet) of the whole branch.
+        """
         self._check()
         for name in node.defines:
-            slot = Slot(self)
-            self.slots[name] = self.run.slots[node.id, name] = slot
-            self.declared.put(name)
+            slot = self.run.slots[node.id, name] = Slot(self, node.op.parse if isinstance(node.op, Gen) else None)
+            self._own.append(slot)
+            if not is_hidden:
+                self.declare(name, node.id)
         self._pending.append(node)
         if isinstance(node.op, Gen | Select | Join):
             self.wake()
+
+    def declare(self, name: str, node_id: int) -> None:
+        """From here on, variable `name` of this branch is that of the node."""
+        self.slots[name] = self.run.slots[node_id, name]
+        self.declared.put(name)
 
     def fork(self, node: Node) -> list[Chain]:
         """Take a fork; its branches start from a copy of the prompt at this point."""
@@ -123,7 +134,7 @@ class Chain:
             self.run.submit(self.start)
 
     def _request(self, reference: Reference) -> Future[Variable]:
-        slot = self.slots[reference.name]
+        slot = self.run.slots[reference.node, reference.name]
         if not slot.future.done():
             slot.chain.wake()
         return slot.future
@@ -180,9 +191,8 @@ class Chain:
             item = self._pending.popleft()
             if isinstance(item, Snapshot):
                 item.future.set_exception(self._error)
-        for slot in tuple(self.slots.values()):
-            if slot.chain is self:
-                slot.fail(self._error)
+        for slot in tuple(self._own):
+            slot.fail(self._error)
 
     def close(self, error: BaseException | None) -> None:
         """End the feeds with the run; without an error the whole text is complete now."""
@@ -230,28 +240,35 @@ class Chain:
         conversation = self._conversation
         match node.op:
             case Fill(value):
-                conversation.write(_constant(value))
+                text = text_of(await resolve(self.run, value, node.location))
+                if text:
+                    conversation.write(text)
             case RoleBegin(role):
                 conversation.begin(role)
             case RoleEnd():
                 conversation.end()
-            case Gen() | Select():
-                await self._answer(node, node.op)
-            case Join():
-                await self._join(node.op)
+            case Gen() as op:
+                await self._answer(node, op)
+            case Select(choices=choices) as op:
+                await self._answer(node, replace(op, choices=await resolve(self.run, choices, node.location)))
+            case Join(names=names, sources=sources):
+                for name, nodes in zip(names, sources, strict=True):
+                    self._define(node, name, await gather(self.run, name, nodes))
             case Keep(source, index):
-                samples = self.slots[source.name].future.result().samples  # known: keep follows its gen in this chain
+                samples = self.run.slots[source.node, source.name].future.result().samples  # its gen is in this chain
                 conversation.write_answer(samples[index].pieces)
                 self._emit(conversation.sent_text)
             case Set(name, value):
-                self._define(name, Variable(value))
+                self._define(node, name, Variable(await resolve(self.run, value, node.location)))
             case ScopeBegin(name):
                 self._scopes[name] = conversation.mark
             case ScopeEnd(name):
                 text = conversation.since(self._scopes.pop(name))
-                self._define(name, Variable(text, text, Meta(text=text)))
+                self._define(node, name, Variable(text, text, Meta(text=text)))
             case Child() | Fork():
                 pass  # branches exist from the moment they are recorded
+            case control:
+                raise AssertionError(f"{control} was to be decided when it was recorded")
 
     async def _answer(self, node: Node, op: Gen | Select) -> None:
         """Send the request of a node, pass its text on as it comes, and continue the prompt with it."""
@@ -261,7 +278,7 @@ class Chain:
             prompt = self._conversation.send()
             self._emit(self._conversation.sent_text)
             if isinstance(op, Gen):
-                variable = await run_gen(backend, op, prompt, hints, partial(self._stream, op), answers)
+                variable = await run_gen(backend, op, prompt, hints, partial(self._stream, node, op), answers)
             else:
                 variable = await run_select(backend, op, prompt, hints)
         except RoleError as error:
@@ -277,7 +294,7 @@ class Chain:
         elif op.sampling.n == 1:
             self._conversation.write_answer(variable.samples[0].pieces)
         if op.name is not None:
-            self._define(op.name, variable)
+            self._define(node, op.name, variable)
 
     def _hints(self) -> Hints:
         ahead = self._pending.copy()  # in one step: the body's thread appends meanwhile
@@ -286,9 +303,9 @@ class Chain:
         )
         return Hints(program=self.run.id, group=self.group, keep_prefix=is_extended, timeout=self.run.remaining)
 
-    def _stream(self, op: Gen, sample: int, text: str) -> None:
+    def _stream(self, node: Node, op: Gen, sample: int, text: str) -> None:
         if op.name is not None:
-            self.slots[op.name].feed.put((sample, text))
+            self.run.slots[node.id, op.name].feed.put((sample, text))
         self.run.events.put(Delta(op.name, text, self.path, sample))
         if op.sampling.n == 1:
             self.texts.put(text)
@@ -300,31 +317,11 @@ class Chain:
             self.texts.put(text[self._emitted :])
             self._emitted = len(text)
 
-    async def _join(self, join: Join) -> None:
-        for name, sources in zip(join.names, join.sources, strict=True):
-            variables: list[Variable | None] = []
-            for source in sources:
-                if source is None:
-                    variables.append(None)
-                    continue
-                slot = self.run.slots[source, name]
-                slot.chain.start()
-                variable = await asyncio.shield(asyncio.wrap_future(slot.future))
-                variables.append(variable)
-            values = tuple(None if item is None else item.value for item in variables)
-            metas = tuple(Meta() if item is None else item.meta for item in variables)
-            self._define(name, Variable(values, None, Meta(samples=metas)))
-
-    def _define(self, name: str, variable: Variable) -> None:
-        slot = self.slots[name]
+    def _define(self, node: Node, name: str, variable: Variable) -> None:
+        slot = self.run.slots[node.id, name]
         if isinstance(variable.text, str) and (not variable.samples or variable.meta.scores):
             slot.feed.put((0, variable.text))  # a gen's text went there as it came
         slot.set(variable)
-
-
-def _constant(value: Value) -> str:
-    assert isinstance(value, str), "a live run records values, not references"
-    return value
 
 
 def _gen_error(node: Node, op: Gen | Select, error: Exception, answers: list[Answer]) -> GenError:

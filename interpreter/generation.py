@@ -26,7 +26,7 @@ from ..backend.api import (
     constraint_kind,
 )
 from ..lang.constraints import Choices, check_choices, is_complete
-from ..lang.errors import BackendError, ConstraintError, TruncationError, UnsupportedError
+from ..lang.errors import BackendError, ConstraintError, ParameterError, TruncationError, UnsupportedError
 from ..lang.ir import Gen, Select
 from ..lang.sampling import Sampling
 from .select import RULES, best_row, decode_under_mask
@@ -122,7 +122,9 @@ async def run_select(backend: Backend, op: Select, prompt: tuple[Piece, ...], hi
 
     Method `"constrained"` walks them as decoding under a mask would; a backend that cannot score decodes instead.
     """
-    choices = tuple(str(choice) for choice in op.choices)
+    if not isinstance(op.choices, tuple | list):
+        raise ParameterError(f"select chooses from a list of strings, got a value of type {type(op.choices).__name__}")
+    choices: Any = tuple(op.choices)
     check_choices(choices)
     if not backend.capabilities.scoring:
         if op.method == "constrained":

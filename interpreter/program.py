@@ -11,17 +11,17 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MethodType
-from typing import TYPE_CHECKING, Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack, overload
 
 from ..backend.api import Backend
 from ..lang.errors import ParameterError, ProgramError, did_you_mean
 from ..lang.expressions import CallExpression, check_parameters
-from ..lang.graph import RequestGraph
 from ..lang.location import at, caller_location
-from ..lang.sampling import PARAMETERS
+from ..lang.sampling import PARAMETERS, SamplingArguments
 from .background import background
 from .default_backend import resolve_backend
 from .execution import Execution
+from .request_graph import RequestGraph
 from .result import Result
 from .state import AsyncState, Writer
 from .streams import AsyncStream, Stream
@@ -148,6 +148,23 @@ class Program:
 
         return trace(self, args, kwargs)
 
+    def compile(self, *args: Any, **kwargs: Any) -> RequestGraph:
+        """Return the program as a graph that can be run, drawn, saved as JSON and shipped.
+
+        Arguments given here are bound for good; those left out, and without a default, become the graph's `inputs`.
+        Raises `TraceError` as `trace` does.
+
+        >>> import ramify
+        >>> @ramify.function
+        ... def add(s, a, b):
+        ...     s += f"{a} + {b} = " + ramify.gen("sum", type=int)
+        ...     return s["sum"]
+        >>> graph = add.compile(a=2)
+        >>> graph.run(b=2, backend=ramify.FakeBackend(["4"])).value
+        4
+        """
+        return self.trace(*args, **kwargs)
+
     def render(self, *args: Any, backend: Backend | None = None, **kwargs: Any) -> str:
         """Return the text the main branch would have, with `{{name}}` for what is not known yet.
 
@@ -164,7 +181,7 @@ class Program:
         self._check_names(arguments)
         return self._with(self.body, bound={**self.bound, **arguments})
 
-    def with_sampling(self, **parameters: Any) -> Program:
+    def with_sampling(self, **parameters: Unpack[SamplingArguments]) -> Program:
         """Return a program whose gens have these sampling parameters unless they say otherwise.
 
         >>> import ramify
@@ -234,6 +251,9 @@ class Program:
                     f"{self._label} is async and cannot run inside a sync program{at(caller_location())}"
                 )
             return self._inline_async(state, call)
+        return self._inline_sync(state, call)
+
+    def _inline_sync(self, state: Writer, call: Callable[[Any], Any]) -> Any:
         outer = state.recorder.parameters
         state.recorder.parameters = {**outer, **self.parameters}
         try:
@@ -261,7 +281,11 @@ class Program:
             bound = self.__signature__.bind(*args, **arguments)
         except TypeError as error:
             raise ParameterError(f"{self._label}{self.__signature__}: {error}") from error
+        self._check_arguments(bound.arguments)
         return partial(self._run_body, bound)
+
+    def _check_arguments(self, arguments: Mapping[str, Any]) -> None:
+        """Refuse values that the program cannot take; Python's own parameters take any."""
 
     def _run_body(self, bound: inspect.BoundArguments, state: Writer) -> Any:
         value = self.body(state, *bound.args, **bound.kwargs)
@@ -306,8 +330,8 @@ class Program:
 @overload
 def function(body: Callable[..., Any], /) -> Program: ...
 @overload
-def function(**sampling: Any) -> Callable[[Callable[..., Any]], Program]: ...
-def function(body: Callable[..., Any] | None = None, /, **sampling: Any) -> Any:
+def function(**sampling: Unpack[SamplingArguments]) -> Callable[[Callable[..., Any]], Program]: ...
+def function(body: Callable[..., Any] | None = None, /, **sampling: Unpack[SamplingArguments]) -> Any:
     """Make a program of a function whose first parameter is the state.
 
     `@ramify.function`, or `@ramify.function(temperature=0, ...)` with sampling defaults. In a class it makes a method:

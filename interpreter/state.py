@@ -102,8 +102,8 @@ class Writer:
                     recorder.fill(value)
             case str():
                 recorder.fill(part)
-            case Ref():
-                recorder.fill(part.value)
+            case Ref() if isinstance(self.sink, GraphSink):
+                recorder.fill(self.sink.value(part))
             case Concat(parts):
                 for item in parts:
                     self._append(item)
@@ -129,7 +129,8 @@ class Writer:
 
     def _choice(self, choice: object) -> Value:
         if isinstance(choice, Ref | str) and isinstance(self.sink, GraphSink):
-            return self.sink.value(choice)
+            value: Value = self.sink.value(choice)
+            return value
         if isinstance(choice, str):
             return choice
         raise ParameterError(f"a choice must be a string, got {choice!r}")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..backend.api import ChatTemplate
 from ..lang.errors import ProgramError
-from ..lang.graph import RequestGraph
 from ..lang.ir import Argument, Fill, Gen, Input, Reference, RoleBegin, RoleEnd, Select, Value
 from ..lang.recorder import Recorder
 from ..lang.tracer import GraphSink, Ref
 from .background import background
 from .chat import chat_format
 from .conversation import Conversation
+from .request_graph import RequestGraph
 from .state import AsyncState, State
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def trace(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     else:
         returned = background().call(_awaited(call(AsyncState(recorder))))
     recorder.close()
-    return sink.graph(recorder.last, inputs, returned)
+    graph = sink.graph(recorder.last, inputs, returned)
+    return RequestGraph(graph.nodes, graph.end, graph.inputs, graph.result)
 
 
 def render(graph: RequestGraph, template: ChatTemplate | None) -> str:

@@ -29,7 +29,10 @@ class MarkedText(str):
     origin: Origin
 
     def __format__(self, spec: str) -> str:
-        return self.origin.marks.mark(Apply("format", (self.origin.value, spec))) if spec else self
+        if not spec:
+            return self
+        self.origin.is_used = True
+        return self.origin.marks.mark(Apply("format", (self.origin.value, spec)))
 
     def __hash__(self) -> int:
         self.origin.refuse("a set or dictionary key")

@@ -13,12 +13,15 @@ from typing import Any, Protocol
 from .errors import ParameterError, ProgramError, RoleError, VariableError, did_you_mean
 from .expressions import GenExpression, SelectExpression, check_role
 from .ir import (
+    Branch,
     Child,
     Fill,
     Fork,
+    ForkEach,
     Gen,
     Join,
     Keep,
+    Loop,
     Node,
     Op,
     Reference,
@@ -63,6 +66,7 @@ class Recorder:
         self.parameters = dict(parameters or {})
         self.names: dict[str, int] = {}
         self.last: int | None = None
+        self.branches: list[Recorder] = []
         self.role: str | None = None
         self._role_location: str | None = None
         self._inherited_role = False
@@ -83,10 +87,7 @@ class Recorder:
             raise ParameterError(
                 f"gen with n={sampling.n}{at(expression.location)} needs a name, or its samples cannot be read"
             )
-        op = Gen(expression.name, sampling, expression.constraint, expression.parse)
-        node = self._extend(op, expression.location)
-        if sampling.n > 1:
-            self._samples = (expression.name, sampling.n, node.id)
+        self._gen(Gen(expression.name, sampling, expression.constraint, expression.parse), expression.location)
 
     def select(self, expression: SelectExpression, choices: tuple[Value, ...]) -> None:
         """Append a choice; `choices` are the expression's, with variables as values."""
@@ -145,17 +146,18 @@ class Recorder:
         self._samples = None
         self._append(Keep(reference, index))
 
-    def fork(self, num: int) -> list[Recorder]:
+    def fork(self, num: int, location: str | None = None) -> list[Recorder]:
         """Start `num` branches here and return their recorders."""
         if isinstance(num, bool) or not isinstance(num, int) or not 1 <= num <= MAX_FORK:
             raise ParameterError(f"fork needs a number of branches from 1 to {MAX_FORK}, got {num!r}")
         self._check_decided("fork")
-        node = self._node(Fork(num))
+        node = self._node(Fork(num), location)
         branches = [self._branch(sink) for sink in self.sink.fork(node)]
+        self.branches.extend(branches)
         self.last = node.id
         for index, branch in enumerate(branches):
             branch.last = node.id
-            branch._append(Child(index))
+            branch._append(Child(index), location)
         return branches
 
     def join(self, branches: Sequence[Recorder]) -> tuple[str, ...]:
@@ -186,9 +188,56 @@ class Recorder:
         )
 
     def close(self) -> None:
-        """Check at the end of the body that what this branch opened is closed."""
+        """Check at the end of the body that what this branch and its own branches opened is closed."""
         if self.role is not None and not self._inherited_role:
             raise RoleError(f"role {self.role!r}{at(self._role_location)} is still open at the end of the program")
+        for branch in self.branches:
+            branch.close()
+
+    # ---- operations of a graph -------------------------------------------------------------------------------------
+
+    def replay(self, op: Op, location: str | None) -> int:
+        """Append an operation of a graph, whose values are in terms of this recording; return the node's id."""
+        match op:
+            case Gen():
+                self._check_new(op.name, location)
+                self._gen(op, location)
+            case RoleBegin(role):
+                self.begin_role(role, location)
+            case RoleEnd(role):
+                self.end_role(role, location)
+            case ScopeBegin(name):
+                self.begin_scope(name)
+            case ScopeEnd(name):
+                self.end_scope(name)
+            case Keep(source, index):
+                self.keep(source.name, index)
+            case Fill() | Branch() | Loop() | ForkEach():
+                self._extend(op, location)
+            case _:
+                for name in Node(-1, None, op).defines:
+                    self._check_new(name, location)
+                self._append(op, location)
+        assert self.last is not None
+        return self.last
+
+    def inner(self, sink: Sink) -> Recorder:
+        """Return a recorder that goes on here into an arm or a body; its names are not seen outside it."""
+        inner = self._branch(sink)
+        inner.last, inner._inherited_role = self.last, self._inherited_role
+        inner._scopes, inner._samples = self._scopes, self._samples
+        return inner
+
+    def adopt(self, inner: Recorder) -> None:
+        """Go on where `inner` has ended."""
+        self.last, self._samples = inner.last, inner._samples
+        self.role, self._role_location, self._inherited_role = inner.role, inner._role_location, inner._inherited_role
+        self.branches.extend(inner.branches)
+
+    def define(self, name: str, node: int, location: str | None) -> None:
+        """Let `name` be the variable of that name of a node that is recorded already."""
+        self._check_new(name, location)
+        self.names[name] = node
 
     def _branch(self, sink: Sink) -> Recorder:
         branch = Recorder(sink, self.ids, self.parameters)
@@ -196,6 +245,11 @@ class Recorder:
         branch._inherited_names = len(self.names)
         branch.role, branch._role_location, branch._inherited_role = self.role, self._role_location, True
         return branch
+
+    def _gen(self, op: Gen, location: str | None) -> None:
+        node = self._extend(op, location)
+        if op.sampling.n > 1:
+            self._samples = (op.name, op.sampling.n, node.id)
 
     def _check_new(self, name: str | None, location: str | None) -> None:
         where = at(location or caller_location())

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from .errors import TraceError
 from .expressions import Concat, Expression
 from .graph import RequestGraph
+from .graph.values import follow, sources_of
 from .ir import Apply, Argument, Fork, Gen, Input, Join, Node, Reference, Set, Value, is_constant
 from .location import at, caller_location
 from .marks import MarkedText, Marks
@@ -28,58 +29,61 @@ ADVICE = {
 class Ref(Expression):
     """A value that is known only when the program runs: a variable, or a parameter that was left open.
 
-    `length` is known for what a join or `n > 1` gathered, so that such tuples can be looped over.
+    `_length` is known for what a join or `n > 1` gathered, so that such tuples can be looped over.
     """
 
-    __slots__ = ("length", "marks", "value")
+    __slots__ = ("_length", "_marks", "_value")  # private: a body may ask for any attribute
 
-    def __init__(self, value: Reference | Argument, marks: Marks, length: int | None = None) -> None:
-        self.value = value
-        self.marks = marks
-        self.length = length
+    def __init__(self, value: Value, marks: Marks, length: int | None = None) -> None:
+        self._value = value
+        self._marks = marks
+        self._length = length
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice):
             return tuple(self)[key]
         if isinstance(key, Ref):
             key._refuse("an index")
-        if self.length is not None and isinstance(key, int) and not -self.length <= key < self.length:
-            raise IndexError(f"{self.value.name!r} has {self.length} items, there is no item {key}")
-        if isinstance(self.value, Reference):
-            return Ref(dataclasses.replace(self.value, path=(*self.value.path, key)), self.marks)
-        return Ref(dataclasses.replace(self.value, path=(*self.value.path, key)), self.marks)
+        if self._length is not None and isinstance(key, int) and not -self._length <= key < self._length:
+            raise IndexError(f"{self._name!r} has {self._length} items, there is no item {key}")
+        return Ref(follow(self._value, (key,)), self._marks)
 
     def __iter__(self) -> Iterator[Ref]:
-        if self.length is None:
+        if self._length is None:
             self._refuse("a loop")
-        return iter([self[index] for index in range(self.length)])
+        return iter([self[index] for index in range(self._length)])
 
     def __len__(self) -> int:
-        if self.length is None:
+        if self._length is None:
             self._refuse("len()")
-        return self.length
+        return self._length
 
     def __bool__(self) -> bool:
-        if self.length is None:
+        if self._length is None:
             self._refuse("a condition")
-        return self.length > 0
+        return self._length > 0
 
     def __format__(self, spec: str) -> str:  # type: ignore[override]  # any other expression refuses
-        return self.marks.mark(Apply("format", (self.value, spec)))
+        return self._marks.mark(Apply("format", (self._value, spec)))
 
     def __str__(self) -> str:
-        return self.marks.mark(Apply("format", (self.value, "")))
+        return self._marks.mark(Apply("format", (self._value, "")))
 
     def __repr__(self) -> str:  # debuggers and messages ask for it too, so it may go nowhere
-        return self.marks.mark(Apply("repr", (self.value,)), must_be_used=False)
+        return self._marks.mark(Apply("repr", (self._value,)), must_be_used=False)
+
+    @property
+    def _name(self) -> str:
+        """The variable or parameter whose value this is."""
+        sources = sources_of(self._value)
+        return next((source.name for source in sources), "a value")
 
     def _refuse(self, what: str) -> NoReturn:
-        name = self.value.name
-        if isinstance(self.value, Reference):
-            kind, advice = "a generated value", "move the decision into a select"
-        else:
+        name = self._name
+        if isinstance(self._value, Argument):
             kind, advice = "an argument that was left open", f"give {name}=... when tracing"
-        advice = ADVICE.get(what, advice) if isinstance(self.value, Reference) else advice
+        else:
+            kind, advice = "a generated value", ADVICE.get(what, "move the decision into a select")
         raise TraceError(
             f"{what} needs {name!r}{at(caller_location())}, which is {kind} and not known while tracing; "
             f"{advice}, or run the program instead of tracing it"
@@ -151,6 +155,22 @@ class GraphSink:
         """Return what stands for the value of a parameter that was left open."""
         return Ref(Argument(name), self.marks)
 
+    def refer(self, value: Value) -> Any:
+        """Return what a value of the recording is to a body: itself where it is known, else what stands for it."""
+        match value:
+            case Reference(path=()):
+                return self.read(value)
+            case Apply("record", pairs):
+                return {pairs[place]: self.refer(pairs[place + 1]) for place in range(0, len(pairs), 2)}
+            case Apply("list", items):
+                return [self.refer(item) for item in items]
+            case Reference() | Argument() | Apply():
+                return Ref(value, self.marks)
+            case tuple():
+                return tuple(self.refer(item) for item in value)
+            case _:
+                return value
+
     def parts(self, text: str) -> list[Value]:
         """Split text into what is known and the values that are formatted into it."""
         return self.marks.parts(text)
@@ -158,8 +178,8 @@ class GraphSink:
     def value(self, found: Any) -> Any:
         """Turn what a program made of Refs (text, sums, lists, records) into a value; what holds none stays."""
         match found:
-            case Ref(value=value):
-                return value
+            case Ref():
+                return found._value
             case str():
                 return self.marks.value(found)
             case Concat(parts) if all(isinstance(part, str | Ref) for part in parts):
