@@ -11,6 +11,7 @@ import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -171,4 +172,8 @@ def _place(error: BaseException) -> str:
     """Return where the user's file raised, if it did."""
     module = sys.modules.get(MODULE_NAME)
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if module and frame.filename == module.__file__]
-    return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+    if not own:
+        return ""
+    path = Path(own[-1].filename)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f" ({shown}:{own[-1].lineno})"

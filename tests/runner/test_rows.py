@@ -84,7 +84,8 @@ def test_failed_rows_are_lines_too_and_exit_with_4(run, write_rows):
 def test_a_failing_gen_is_told_with_its_node_place_and_cause(call, tmp_path, write_rows):
     path = tmp_path / "long.py"
     path.write_text(
-        "import ramify\n@ramify.function\ndef long(s, w):\n    s += w + ramify.gen('number', regex='[0-9]{40}', max_tokens=4)\n"
+        "import ramify\n@ramify.function\ndef long(s, w):\n"
+        "    s += w + ramify.gen('number', regex='[0-9]{40}', max_tokens=4)\n"
     )
     code, out, err = call("run", path, "--backend", "fake", "--inputs", write_rows([{"w": "a"}] * 5))
     error = json.loads(out.splitlines()[0])["error"]
@@ -175,7 +176,7 @@ def test_misuse_exits_with_2_before_anything_runs(run, write_rows, tmp_path, arg
     assert (code, lines) == (2, []) and message in err
 
 
-# ---- going on with an earlier run ---------------------------------------------------------------------------------------
+# ---- going on with an earlier run ------------------------------------------------------------------------------------
 
 
 def test_resume_runs_the_rows_that_are_missing(run, write_rows, tmp_path):
@@ -253,7 +254,7 @@ def test_an_out_that_is_no_file_takes_the_lines(run, write_rows, tmp_path):
     assert run("--inputs", write_rows(words("a")), "--out", "/dev/null")[0] == 0
 
 
-# ---- the backend, and rows that stop a batch ----------------------------------------------------------------------------
+# ---- the backend, and rows that stop a batch -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -322,7 +323,8 @@ def test_what_json_has_no_form_for(call, tmp_path, write_rows):
     path = tmp_path / "odd.py"
     path.write_text(
         "import ramify\n@ramify.function\ndef odd(s, x):\n"
-        "    s += 'a' + ramify.gen('b', max_tokens=2)\n    return {'nan': float('nan'), 'half': '\\ud800', 'o': object}\n"
+        "    s += 'a' + ramify.gen('b', max_tokens=2)\n"
+        "    return {'nan': float('nan'), 'half': '\\ud800', 'o': object}\n"
     )
     code, out, _ = call("run", path, "--backend", "fake", "--inputs", write_rows([{"x": "\u2028 ü"}]))
     assert code == 0 and len(out.splitlines()) == 1
