@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...kernels.token_mask import apply_token_mask
-from .masks import FEW, RowMask
+from .masks import FEW, Masks
 
 # Widths of gathered rows. A row's width depends on its own legal tokens alone, and so does the rounding of its sums.
 _WIDTHS = (256, FEW)
@@ -64,66 +64,59 @@ def all_columns(values: Tensor) -> list[Columns]:
     return [Columns(places, places, values)]
 
 
-def legal_columns(
-    values: Tensor, places: Sequence[int], masks: Sequence[RowMask], eos_ids: Sequence[int]
-) -> list[Columns]:
-    """Split the rows of `values` (sampled, vocabulary); `masks[i]` is that of row `places[i]`, the others are free.
+def legal_columns(values: Tensor, places: NDArray[np.int64], masks: Masks, eos_ids: Sequence[int]) -> list[Columns]:
+    """Split the rows of `values` (sampled, vocabulary); row `places[i]` has the mask of index i, the others are free.
 
     A row with few legal tokens is gathered. Of the others the forbidden logits become minus infinity, in place. Where
     the text may end, end-of-sequence (the first legal one) gets the probability of what is forbidden.
     """
-    gathers = values.device.type == "cpu"
-    wide = [index for index, mask in enumerate(masks) if mask.few is None or not gathers]
-    _mask_in_place(values, [places[index] for index in wide], [masks[index] for index in wide], eos_ids)
-    if len(wide) == len(masks):
+    for index in np.flatnonzero(masks.can_stop).tolist():
+        _end_for_forbidden(values, int(places[index]), masks, index, eos_ids)
+    is_narrow = np.array([few is not None for few in masks.few]) & (values.device.type == "cpu")
+    wide = np.flatnonzero(~is_narrow)
+    if len(wide):
+        words = masks.words if len(wide) == len(places) else masks.words[wide]
+        on_device = torch.from_numpy(words).to(values.device, non_blocking=True)
+        apply_token_mask(values, _index(places[wide], values), on_device)
+    if len(wide) == len(places):
         return all_columns(values)
-    narrow = sorted(set(range(len(masks))).difference(wide))
-    free = np.setdiff1d(np.arange(len(values)), [places[index] for index in narrow])
+    free = np.setdiff1d(np.arange(len(values)), places[is_narrow])
     parts = [Columns(free, free, values)] if len(free) else []
-    lowest = 0
-    for width in _WIDTHS:
-        group = [index for index in narrow if lowest < len(masks[index].legal) <= width]
-        lowest = width
-        if group:
-            parts.append(_gather(values, [places[i] for i in group], [masks[i] for i in group], width, eos_ids))
+    num_legal = np.array([0 if few is None else len(few) for few in masks.few])
+    for width, lowest in zip(_WIDTHS, (0, *_WIDTHS), strict=False):
+        group = np.flatnonzero(is_narrow & (num_legal > lowest) & (num_legal <= width))
+        if len(group):
+            legal = [tokens for index in group.tolist() if (tokens := masks.few[index]) is not None]
+            parts.append(_gather(values.numpy(), places[group], legal, width))
     return parts
 
 
-def _mask_in_place(values: Tensor, places: list[int], masks: list[RowMask], eos_ids: Sequence[int]) -> None:
-    if not places:
-        return
-    before = {place: values[place].clone() for place, mask in zip(places, masks, strict=True) if mask.can_stop}
-    words = torch.from_numpy(np.stack([mask.words for mask in masks])).to(values.device, non_blocking=True)
-    apply_token_mask(values, torch.tensor(places, device=values.device), words)
-    for place, row in before.items():
-        legal = [token for token in eos_ids if values[place, token] > -torch.inf]
-        if legal:  # `min_tokens` may have barred it
-            row.masked_fill_(values[place] > -torch.inf, -torch.inf)
-            values[place, legal[0]] = _joined(values[place, legal[0]], row)
-
-
-def _gather(values: Tensor, places: list[int], masks: list[RowMask], width: int, eos_ids: Sequence[int]) -> Columns:
+def _gather(
+    logits: NDArray[np.float32], places: NDArray[np.int64], legal: list[NDArray[np.int64]], width: int
+) -> Columns:
     ids = np.zeros((len(places), width), dtype=np.int64)
-    table = np.full((len(places), width), -np.inf, dtype=np.float32)
-    logits = values.numpy()
-    for row, (place, mask) in enumerate(zip(places, masks, strict=True)):
-        count = len(mask.legal)
-        ids[row, :count] = mask.legal
-        table[row, :count] = logits[place, mask.legal]
-        legal = [token for token in eos_ids if logits[place, token] > -np.inf] if mask.can_stop else []
-        if legal:
-            rest = values[place].clone()
-            rest[torch.from_numpy(mask.legal)] = -torch.inf
-            table[row, np.searchsorted(mask.legal, legal[0])] = _joined(values[place, legal[0]], rest)
-    counts = np.array([len(mask.legal) for mask in masks])
-    return Columns(np.array(places), np.arange(len(places)), torch.from_numpy(table), ids, counts)
+    values = np.full((len(places), width), -np.inf, dtype=np.float32)
+    for row, (place, tokens) in enumerate(zip(places.tolist(), legal, strict=True)):
+        ids[row, : len(tokens)] = tokens
+        values[row, : len(tokens)] = logits[place, tokens]
+    num_legal = np.array([len(tokens) for tokens in legal])
+    return Columns(places, np.arange(len(places)), torch.from_numpy(values), ids, num_legal)
 
 
-def _joined(end: Tensor, forbidden: Tensor) -> Tensor:
-    """Return the logit of the end with the probability of `forbidden` (vocabulary,): row by row, so that no row's
-    rounding hangs on others.
+def _end_for_forbidden(values: Tensor, place: int, masks: Masks, index: int, eos_ids: Sequence[int]) -> None:
+    """Give the probability of the tokens that the mask forbids to end-of-sequence, in place, before they go.
+
+    Only a legal end gets it: `min_tokens` may have barred it. Row by row, so that no row's rounding hangs on others.
     """
-    return torch.logaddexp(end, torch.logsumexp(forbidden, dim=0))
+    row = values[place].cpu().numpy()
+    legal = [token for token in eos_ids if row[token] > -np.inf]
+    if legal:
+        bits = np.unpackbits(masks.words[index].view(np.uint8), bitorder="little")[: len(row)]
+        forbidden = row[bits == 0]
+        peak = forbidden.max(initial=-np.inf)
+        if peak > -np.inf:
+            rest = peak + np.log(np.exp(forbidden - peak).sum(dtype=np.float64))
+            values[place, legal[0]] = float(np.logaddexp(row[legal[0]], rest))
 
 
 def _index(places: NDArray[np.int64], like: Tensor) -> Tensor:

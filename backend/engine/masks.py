@@ -24,23 +24,18 @@ _WORTH_A_THREAD = 150e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RowMask:
-    """What one constrained row may sample next.
+class Masks:
+    """What the constrained rows of one batch may sample next, row by row.
 
-    `words` is part of the filler's buffer: it is good until the next `start`. `few`: the legal tokens, ascending, where
-    they are few in a long vocabulary. `can_stop`: the text is whole. `error`: why the row cannot go on, if so.
+    - `words`: (rows, words) int32, the packed masks; part of the filler's buffer, good until the next `start`.
+    - `few`: each row's legal tokens, ascending, where they are few in a long vocabulary; None where they are not.
+    - `can_stop`: whether the row's text is whole. `errors`: why rows cannot go on; these are not masked.
     """
 
-    words: MaskRow
-    few: NDArray[np.int64] | None
-    can_stop: bool
-    error: RamifyError | None = None
-
-    @property
-    def legal(self) -> NDArray[np.int64]:
-        """The legal tokens, where they are few."""
-        assert self.few is not None
-        return self.few
+    words: NDArray[np.int32]
+    few: list[NDArray[np.int64] | None]
+    can_stop: list[bool]
+    errors: dict[int, RamifyError]
 
 
 class MaskFiller:
@@ -51,7 +46,7 @@ class MaskFiller:
         self._is_long = num_tokens > LONG_ROW
         self._executor: ThreadPoolExecutor | None = None
         self._matchers: Sequence[Matcher] = ()
-        self._pending: Future[list[RowMask]] | None = None
+        self._pending: Future[Masks] | None = None
         self._seconds = 1.0  # that the last masks took
 
     def start(self, matchers: Sequence[Matcher]) -> None:
@@ -63,11 +58,9 @@ class MaskFiller:
                 self._executor = ThreadPoolExecutor(1, "ramify-masks")
             self._pending = self._executor.submit(self._fill_all)
 
-    def take(self) -> list[RowMask]:
+    def take(self) -> Masks:
         """Return the masks of the last `start`, in its order."""
-        if self._pending is None:
-            return self._fill_all()
-        return self._pending.result()
+        return self._fill_all() if self._pending is None else self._pending.result()
 
     def finish(self) -> None:
         """Wait for what was started and forget it: its forward failed, or it was taken."""
@@ -76,28 +69,37 @@ class MaskFiller:
             self._pending = None
         self._matchers = ()
 
-    def _fill_all(self) -> list[RowMask]:
+    def _fill_all(self) -> Masks:
         start = time.perf_counter()
-        masks = [self._fill(matcher, row) for matcher, row in zip(self._matchers, self._words, strict=False)]
+        count = len(self._matchers)
+        masks = Masks(self._words[:count], [None] * count, [False] * count, {})
+        for index, matcher in enumerate(self._matchers):
+            row = masks.words[index]
+            error = _fill(matcher, row)
+            if error is not None:
+                masks.errors[index] = error
+                continue
+            masks.can_stop[index] = matcher.can_stop
+            if self._is_long:
+                masks.few[index] = _few_tokens(row)
         self._seconds = time.perf_counter() - start
         return masks
 
-    def _fill(self, matcher: Matcher, row: MaskRow) -> RowMask:
-        try:
-            matcher.fill_mask(row)
-        except RamifyError as error:
-            return _unmasked(row, error)
-        # A plugin is not ours: whatever it raises belongs to the one request that it failed.
-        except Exception as error:  # noqa: BLE001
-            failure = PluginError(f"the grammar plugin failed to fill a mask: {type(error).__name__}: {error}")
-            failure.__cause__ = error
-            return _unmasked(row, failure)
-        return RowMask(row, _few_tokens(row) if self._is_long else None, matcher.can_stop)
 
-
-def _unmasked(row: MaskRow, error: RamifyError) -> RowMask:
-    row[:] = -1
-    return RowMask(row, None, False, error)
+def _fill(matcher: Matcher, row: MaskRow) -> RamifyError | None:
+    """Fill one mask; where that fails, allow everything and return why."""
+    try:
+        matcher.fill_mask(row)
+        return None
+    except RamifyError as error:
+        row[:] = -1
+        return error
+    # A plugin is not ours: whatever it raises belongs to the one request that it failed.
+    except Exception as error:  # noqa: BLE001
+        row[:] = -1
+        failure = PluginError(f"the grammar plugin failed to fill a mask: {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        return failure
 
 
 def _few_tokens(row: MaskRow) -> NDArray[np.int64] | None:

@@ -181,13 +181,11 @@ class Sampler:
         if chosen[MIN_TOKENS]:
             at, _ = _cells(table.barred_entries(chosen[MIN_TOKENS]), values)
             values[at] = -torch.inf
-        constrained = np.flatnonzero(features & MATCHER).tolist()
-        if not constrained:
+        constrained = np.flatnonzero(features & MATCHER)
+        if not len(constrained):
             return all_columns(values)
         masks = self._masks.take()
-        failed.update(
-            (place, mask.error) for place, mask in zip(constrained, masks, strict=True) if mask.error is not None
-        )
+        failed.update((int(constrained[index]), error) for index, error in masks.errors.items())
         return legal_columns(values, constrained, masks, self._eos_ids)
 
     def _penalise(self, values: Tensor, entries: Entries, rows: NDArray[np.int64]) -> None:
