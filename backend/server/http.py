@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -94,19 +94,12 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
-            return await _settled(working)
+            return await working
         raise AbortError("the client hung up")
     finally:
         for task in (working, leaving):
             task.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _settled(working: Awaitable[T]) -> T:
-    try:
-        return await working
-    except asyncio.CancelledError as error:  # `Service.abort` cancels a request's own task
-        raise AbortError("the request was aborted") from error
 
 
 async def _disconnect(request: Request) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ...lang.constraints import check_characters
-from ...lang.errors import DeadlineError, ParameterError, RamifyError
+from ...lang.errors import AbortError, DeadlineError, ParameterError, RamifyError
 from ..api import Backend, Capabilities, ChoiceScore, Chunk, Piece, Request, ScoreRequest, Tokens
 from ..engine.tokenizer import Tokenizer
 from .metrics import Metrics
@@ -63,6 +63,7 @@ class Service:
         self._num_requests = 0
         self._num_tokens = 0
         self._open: dict[str, set[asyncio.Task[Any]]] = {}
+        self._aborted: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -117,7 +118,8 @@ class Service:
         """End the open requests with exactly this id; False when there is none."""
         tasks = self._open.get(request_id, set())
         for task in tasks:
-            task.cancel("aborted")
+            self._aborted.add(task)
+            task.cancel()
         return bool(tasks)
 
     def abort_all(self) -> None:
@@ -161,7 +163,13 @@ class Service:
         self._open.setdefault(request_id, set()).add(task)
         try:
             yield
+        except asyncio.CancelledError as error:
+            if task not in self._aborted:
+                raise
+            task.uncancel()  # the cancellation was `abort`'s and ends here, as an error that the client is told
+            raise AbortError("the request was aborted") from error
         finally:
+            self._aborted.discard(task)
             self._num_requests -= 1
             self._num_tokens -= num_tokens
             self._open[request_id].discard(task)
