@@ -9,13 +9,14 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from ..lang.errors import ParameterError, did_you_mean
 from .cli_options import Misuse
@@ -78,31 +79,39 @@ class Arguments:
     """What a program takes: its names and the declared types, to which what is given is converted."""
 
     def __init__(self, program: Program) -> None:
+        self._program = program
         self._parameters = inspect.signature(program).parameters
         self._bound = set(program.bound)
-        hints = get_type_hints(program.body)
-        self._adapters = {
-            name: TypeAdapter(hints[name])
-            for name in self._parameters
-            if name in hints and hints[name] not in (str, Any)
-        }
-        self._text = {name for name in self._parameters if hints.get(name) is str}
+        self._types = declared_types(program.body)
+        self._adapters: dict[str, TypeAdapter[Any]] = {}
         self._takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in self._parameters.values())
 
     def knows(self, name: str) -> bool:
         """Tell whether the program has an argument of this name."""
         return self._takes_any or name in self._parameters
 
-    def check_names(self, names: Iterable[str]) -> None:
-        """Raise `ParameterError` for the first name that is no argument of the program."""
+    def convert(self, given: Mapping[str, Given], *, partial: bool = False) -> dict[str, Any]:
+        """Return the values as the program declares them; `ParameterError` names the argument that does not fit.
+
+        `partial`: arguments may be missing.
+        """
+        self._check_names(given)
+        missing = [] if partial else self._missing(given)
+        if missing:
+            raise ParameterError(f"missing arguments: {', '.join(missing)}; give them as in -i {missing[0]}=...")
+        converted = {name: self._converted(name, item) for name, item in given.items()}
+        if not partial:
+            self._program.check_row(converted)
+        return converted
+
+    def _check_names(self, names: Iterable[str]) -> None:
         for name in names:
             if not self.knows(name):
                 known = self._parameters
                 takes = f"it takes {', '.join(known)}" if known else "it takes no arguments"
                 raise ParameterError(f"the program has no argument {name!r}{did_you_mean(name, known)}; {takes}")
 
-    def missing(self, names: Iterable[str]) -> list[str]:
-        """Return the arguments that have no default and are not among `names`."""
+    def _missing(self, names: Iterable[str]) -> list[str]:
         there = {*names, *self._bound}
         variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
         return [
@@ -111,31 +120,51 @@ class Arguments:
             if parameter.default is parameter.empty and parameter.kind not in variadic and name not in there
         ]
 
-    def convert(self, given: Mapping[str, Given]) -> dict[str, Any]:
-        """Return the values as the program declares them; `ParameterError` names the argument that does not fit."""
-        return {name: self._converted(name, item) for name, item in given.items()}
-
     def _converted(self, name: str, given: Given) -> Any:
-        value = given.value
-        if name in self._text and not isinstance(value, str):
-            raise ParameterError(f"{name}={_shown(value)} is not text, which the program declares")
-        adapter = self._adapters.get(name)
-        if adapter is None:
+        value, declared = given.value, self._types.get(name, Any)
+        if declared is Any or (declared is str and isinstance(value, str)):
             return value
-        try:
-            return adapter.validate_python(value)
-        except ValidationError as error:
-            reason = error
-        if given.is_text:
+        reason = None
+        if declared is not str:
+            adapter = self._adapter(name, declared)
             try:
-                return adapter.validate_json(value)
+                return adapter.validate_python(value)
             except ValidationError as error:
-                reason = reason if error.errors()[0]["type"] == "json_invalid" else error
-        declared = self._parameters[name].annotation
-        kind = declared if isinstance(declared, str) else getattr(declared, "__name__", str(declared))
+                reason = error
+            if given.is_text:
+                try:
+                    return adapter.validate_json(value)
+                except ValidationError as error:
+                    reason = reason if error.errors()[0]["type"] == "json_invalid" else error
+        detail = "" if reason is None else f" ({_detail(reason)})"
         raise ParameterError(
-            f"{name}={_shown(value)} is not of type {kind}, which the program declares ({_detail(reason)})"
+            f"{name}={_shown(value)} is not of type {_spelled(declared)}, which the program declares{detail}"
         )
+
+    def _adapter(self, name: str, declared: Any) -> TypeAdapter[Any]:
+        if name not in self._adapters:
+            try:
+                self._adapters[name] = TypeAdapter(declared)
+            except PydanticUserError as error:
+                raise ParameterError(
+                    f"{name} is of type {_spelled(declared)}, which no text or JSON stands for: "
+                    "give it a default, or declare a type of plain values"
+                ) from error
+        return self._adapters[name]
+
+
+def declared_types(body: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations of a function as types; those that only a type checker can resolve are left out."""
+    try:
+        return get_type_hints(body)
+    except NameError:
+        pass
+    found: dict[str, Any] = {}
+    for name, annotation in inspect.get_annotations(body).items():
+        holder = SimpleNamespace(__annotations__={name: annotation})
+        with suppress(NameError):
+            found |= get_type_hints(holder, globalns=getattr(body, "__globals__", {}))
+    return found
 
 
 def read_inputs(inputs: Sequence[str]) -> dict[str, Given]:
@@ -156,13 +185,8 @@ def read_inputs(inputs: Sequence[str]) -> dict[str, Given]:
 
 def parse_inputs(program: Program, inputs: Sequence[str], *, partial: bool = False) -> dict[str, Any]:
     """Return the arguments that `-i` gives, converted; with `partial` some may be missing."""
-    arguments, given = Arguments(program), read_inputs(inputs)
     try:
-        arguments.check_names(given)
-        missing = [] if partial else arguments.missing(given)
-        if missing:
-            raise ParameterError(f"missing arguments: {', '.join(missing)}; give each as -i name=value")
-        return arguments.convert(given)
+        return Arguments(program).convert(read_inputs(inputs), partial=partial)
     except ParameterError as error:
         raise Misuse(str(error)) from error
 
@@ -184,6 +208,10 @@ def _from_json(name: str, text: str) -> Any:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _spelled(declared: Any) -> str:
+    return declared.__name__ if isinstance(declared, type) else str(declared).replace("typing.", "")
 
 
 def _detail(error: ValidationError) -> str:

@@ -44,12 +44,8 @@ class RowArguments:
         """Return the arguments; `ParameterError` says where and what does not fit."""
         if row.problem:
             raise ParameterError(row.problem)
-        given = self._given(row)
         try:
-            self._arguments.check_names(given)
-            if missing := self._arguments.missing(given):
-                raise ParameterError(f"missing arguments: {', '.join(missing)}")
-            return self._arguments.convert(given)
+            return self._arguments.convert(self._given(row))
         except ParameterError as error:
             raise ParameterError(f"{row.place}: {error}") from None
 

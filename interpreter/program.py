@@ -117,7 +117,7 @@ class Program:
 
         options = batch.BatchOptions(concurrency=concurrency, progress=progress, on_error=on_error)
         run = self._row_runner(resolve_backend(backend), _checked(timeout))
-        return batch.run_batch(run, batch.check_rows(rows, self._check_row), options)
+        return batch.run_batch(run, batch.check_rows(rows, self.check_row), options)
 
     async def arun_batch(
         self,
@@ -134,7 +134,7 @@ class Program:
 
         options = batch.BatchOptions(concurrency=concurrency, progress=progress, on_error=on_error)
         run = self._row_runner(resolve_backend(backend), _checked(timeout))
-        return await batch.arun_batch(run, batch.check_rows(rows, self._check_row), options)
+        return await batch.arun_batch(run, batch.check_rows(rows, self.check_row), options)
 
     # ---- looking at it without running -----------------------------------------------------------------------------
 
@@ -240,7 +240,8 @@ class Program:
         if background().is_current:
             raise ProgramError(f"{self._label}.{method}() would block the event loop it needs; use {instead}(...)")
 
-    def _check_row(self, row: Mapping[str, Any]) -> None:
+    def check_row(self, row: Mapping[str, Any]) -> None:
+        """Raise `ParameterError` if the program cannot be called with these arguments; runs nothing."""
         self._call((), row)
 
     def _inline(self, state: Writer, call: Callable[[Any], Any]) -> Any:
