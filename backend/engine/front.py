@@ -9,6 +9,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterable, Sequence
+from concurrent.futures import Future
 
 from ...lang.constraints import Constraint
 from ...lang.errors import DeadlineError, RamifyError
@@ -21,6 +22,8 @@ from .messages import StepOutput
 from .req import Req
 from .request_builder import RequestBuilder, deadline_of
 from .scoring import collect_scores, plan_scores
+
+_Wanted = tuple[Constraint, str | None]  # what to compile, and the plugin that was asked for by name
 
 
 class Front:
@@ -61,18 +64,14 @@ class Front:
 
     async def generate(self, requests: Sequence[Request]) -> list[list[Generation]]:
         """Answer all requests, each with its samples; the first that fails ends the others."""
-        wanted = [request.constraint for request in requests if request.constraint is not None]
-        futures = {constraint: self.grammars.compile(constraint) for constraint in wanted}
-        grammars = {constraint: await asyncio.wrap_future(future) for constraint, future in futures.items()}
+        grammars = {key: await asyncio.wrap_future(future) for key, future in self._compile_all(requests).items()}
         batches = self._build_all(requests, grammars)
         finals = await self._gather([req for reqs in batches for req in reqs])
         return [[to_generation(finals[req]) for req in reqs] for reqs in batches]
 
     def generate_blocking(self, requests: Sequence[Request]) -> list[list[Generation]]:
         """`generate` for a thread that waits."""
-        wanted = [request.constraint for request in requests if request.constraint is not None]
-        futures = {constraint: self.grammars.compile(constraint) for constraint in wanted}
-        grammars = {constraint: future.result() for constraint, future in futures.items()}
+        grammars = {key: future.result() for key, future in self._compile_all(requests).items()}
         batches = self._build_all(requests, grammars)
         finals = self._gather_blocking([req for reqs in batches for req in reqs])
         return [[to_generation(finals[req]) for req in reqs] for reqs in batches]
@@ -92,18 +91,23 @@ class Front:
         """Compile the constraint of a request, within its own timeout too."""
         if request.constraint is None:
             return None
-        compiling = asyncio.wrap_future(self.grammars.compile(request.constraint))
+        compiling = asyncio.wrap_future(self.grammars.compile(request.constraint, request.sampling.backend_hint))
         try:
             return await asyncio.wait_for(compiling, request.hints.timeout)
         except TimeoutError as error:
             raise DeadlineError(f"the deadline of request {request.id} passed while its constraint compiled") from error
 
+    def _compile_all(self, requests: Sequence[Request]) -> dict[_Wanted, Future[CompiledGrammar]]:
+        wanted = {_wanted(request) for request in requests}
+        return {key: self.grammars.compile(*key) for key in wanted if key is not None}
+
     def _build_all(
-        self, requests: Sequence[Request], grammars: dict[Constraint, CompiledGrammar]
+        self, requests: Sequence[Request], grammars: dict[_Wanted, CompiledGrammar]
     ) -> list[tuple[Req, ...]]:
         batches = []
         for request in requests:
-            grammar = None if request.constraint is None else grammars[request.constraint]
+            key = _wanted(request)
+            grammar = None if key is None else grammars[key]
             deadline = deadline_of(request.hints)
             batches.append(self.builder.build(request, grammar, stream=False, deadline=deadline))
         return batches
@@ -140,6 +144,10 @@ class Front:
     def _abort_rest(self, reqs: Iterable[Req], finals: dict[Req, StepOutput]) -> None:
         for rid in {req.rid for req in reqs if req not in finals}:
             self.thread.abort(rid)
+
+
+def _wanted(request: Request) -> _Wanted | None:
+    return None if request.constraint is None else (request.constraint, request.sampling.backend_hint)
 
 
 def _raise_error(output: StepOutput) -> None:

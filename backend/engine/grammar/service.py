@@ -38,13 +38,22 @@ AUTO: Final[dict[ConstraintKind, tuple[str, ...]]] = {
 }
 
 
+_Key = tuple[Constraint, str | None]  # a constraint, and the plugin that was asked for by name
+
+
 @dataclass(slots=True, eq=False)
 class _Job:
     """One compile under way. `expired`: its deadline passed, and its future failed, before it returned."""
 
     constraint: Constraint
+    plugin: str | None
     future: Future[CompiledGrammar] = field(default_factory=Future)
     expired: bool = False
+
+    @property
+    def key(self) -> _Key:
+        """What it is found by."""
+        return self.constraint, self.plugin
 
 
 class GrammarService:
@@ -64,8 +73,8 @@ class GrammarService:
         # Reentrant: an engine that nobody closed is closed by the garbage collector, in whatever thread that runs.
         self._making = threading.RLock()  # held while a compiler is made
         self._lock = threading.RLock()  # guards everything below
-        self._cache: dict[Constraint, CompiledGrammar] = {}  # least recently used first
-        self._pending: dict[Constraint, _Job] = {}
+        self._cache: dict[_Key, CompiledGrammar] = {}  # least recently used first
+        self._pending: dict[_Key, _Job] = {}
         self._queue: deque[_Job] = deque()
         self._num_workers = 0
         self._num_abandoned = 0
@@ -76,30 +85,34 @@ class GrammarService:
         """The kinds of constraint that can be compiled."""
         return frozenset(kind for kind, names in self._order.items() if names)
 
-    def compile(self, constraint: Constraint) -> Future[CompiledGrammar]:
+    def compile(self, constraint: Constraint, plugin: str | None = None) -> Future[CompiledGrammar]:
         """Return the compiled grammar to come; equal constraints share one compile and its result.
 
-        The future fails with `ConstraintError` when the constraint cannot be enforced or takes too long. Nothing of a
+        `plugin`: the one to use, whatever this service would choose; `PluginError` if there is none of that name. The
+        future fails with `ConstraintError` when the constraint cannot be enforced or takes too long. Nothing of a
         failure is kept: the next call tries again. Cancelling one waiter does not stop the others.
         """
+        key = constraint, plugin
         with self._lock:
             if self._closed:
                 raise ClosedError("the engine is closed")
-            found = self._cache.pop(constraint, None)
+            found = self._cache.pop(key, None)
             if found is not None:
-                self._cache[constraint] = found
+                self._cache[key] = found
                 self._evict()
                 return _done(found)
-            job = self._pending.get(constraint)
+            if plugin is not None and plugin not in self._plugins:
+                self._plugins[plugin] = registry.load("grammars", plugin)
+            job = self._pending.get(key)
             if job is None:
-                job = _Job(constraint)
+                job = _Job(constraint, plugin)
                 job.future.set_running_or_notify_cancel()  # from here on no waiter can cancel it for the others
                 if self._num_abandoned >= MAX_ABANDONED:
                     job.future.set_exception(
                         ConstraintError(f"{self._num_abandoned} constraints are still compiling past their deadline")
                     )
                     return job.future
-                self._pending[constraint] = job
+                self._pending[key] = job
                 self._queue.append(job)
                 self._start_worker()
             return job.future
@@ -147,12 +160,12 @@ class GrammarService:
         """Record a result and resolve the future; returns whether the worker has been replaced meanwhile."""
         with self._lock:
             if not isinstance(outcome, RamifyError) and not self._closed:
-                self._cache[job.constraint] = outcome
+                self._cache[job.key] = outcome
                 self._evict()
             if job.expired:
                 self._num_abandoned -= 1
                 return True
-            if self._pending.pop(job.constraint, None) is not job:  # closed: the future has failed already
+            if self._pending.pop(job.key, None) is not job:  # closed: the future has failed already
                 return False
         if isinstance(outcome, RamifyError):
             job.future.set_exception(outcome)
@@ -163,9 +176,9 @@ class GrammarService:
     def _expire(self, job: _Job) -> None:
         """Fail a job whose deadline passed and let another worker take its place."""
         with self._lock:
-            if self._pending.get(job.constraint) is not job:
+            if self._pending.get(job.key) is not job:
                 return
-            del self._pending[job.constraint]
+            del self._pending[job.key]
             job.expired = True
             self._num_abandoned += 1
             self._num_workers -= 1
@@ -176,8 +189,8 @@ class GrammarService:
     def _compile(self, job: _Job) -> CompiledGrammar:
         """Try the plugins in order; the first one's reason is raised when none succeeds."""
         kind = constraint_kind(job.constraint)
-        names = self._order.get(kind, ())
-        if not names:
+        names = self._order.get(kind, ()) if job.plugin is None else (job.plugin,)
+        if not any(kind in self._plugins[name].kinds for name in names):
             known = "; ".join(f"{name}: {', '.join(sorted(plugin.kinds))}" for name, plugin in self._plugins.items())
             raise ConstraintError(f"no grammar plugin in use compiles the constraint kind {kind!r} ({known})")
         _check_encodable(job.constraint)
