@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .interpreter.program import Program, function
     from .interpreter.request_graph import RequestGraph
     from .interpreter.result import Result
+    from .interpreter.script_program import load_script, parse_script
     from .interpreter.select import (
         greedy_token_selection,
         token_length_normalized,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         RamifyError,
         RequestError,
         RoleError,
+        ScriptError,
         TraceError,
         TruncationError,
         UnreachableError,
@@ -90,6 +92,8 @@ __all__ = [
     "greedy_token_selection",
     "unconditional_likelihood_normalized",
     "Sampling",
+    "load_script",
+    "parse_script",
     # running them
     "Program",
     "State",
@@ -112,6 +116,7 @@ __all__ = [
     "RoleError",
     "VariableError",
     "TraceError",
+    "ScriptError",
     "ParameterError",
     "ConstraintError",
     "RequestError",
@@ -140,6 +145,7 @@ _HOMES = {
     "interpreter.program": ("Program", "function"),
     "interpreter.request_graph": ("RequestGraph",),
     "interpreter.result": ("Result",),
+    "interpreter.script_program": ("load_script", "parse_script"),
     "interpreter.select": (
         "greedy_token_selection",
         "token_length_normalized",

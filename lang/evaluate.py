@@ -85,6 +85,15 @@ def _plain(value: Any) -> Any:
     return TypeAdapter(Any).dump_python(value, mode="json")
 
 
+def _as_tuple(value: Any) -> Any:
+    """Lists as tuples, also inside them: a list is the same list whether it was generated, given or written."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_as_tuple, value))
+    if isinstance(value, dict):
+        return {key: _as_tuple(item) for key, item in value.items()}
+    return value
+
+
 def _kind(value: Any) -> str:
     return f"a value of type {type(value).__name__}"
 
@@ -123,14 +132,14 @@ _PLAIN: Mapping[str, Callable[..., Any]] = {
     "text": text_of,
     "format": lambda value, spec="": format(value, spec),
     "concat": lambda *parts: "".join(map(text_of, parts)),
-    "+": lambda *parts: functools.reduce(operator.add, parts),
-    "==": operator.eq,
-    "!=": operator.ne,
+    "+": lambda *parts: functools.reduce(operator.add, map(_as_tuple, parts)),
+    "==": lambda left, right: _as_tuple(left) == _as_tuple(right),
+    "!=": lambda left, right: _as_tuple(left) != _as_tuple(right),
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
-    "in": lambda item, items: item in items,
+    "in": lambda item, items: _as_tuple(item) in _as_tuple(items),
     "and": lambda left, right: left and right,
     "or": lambda left, right: left or right,
     "not": operator.not_,

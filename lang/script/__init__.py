@@ -6,6 +6,7 @@ Python twin. Runs nothing.
 
 from .compiled import CompiledScript, check, compile_text
 from .diagnostics import Diagnostic, render_all
+from .explaining import explain
 from .formatting import format_script
 
-__all__ = ["CompiledScript", "Diagnostic", "check", "compile_text", "format_script", "render_all"]
+__all__ = ["CompiledScript", "Diagnostic", "check", "compile_text", "explain", "format_script", "render_all"]

@@ -27,7 +27,7 @@ class Checked:
 
     `kinds`: the types of expressions. `gens`: the type of each gen, None where none is written. `options`: its sampling
     parameters, by Python's names. `methods`: by what each select chooses. `limits`: how many items each loop and fork
-    may have. `result`: an expression, the names of a record's fields, or None.
+    may have. `types`: the script's own types. `result`: an expression, the names of a record's fields, or None.
     """
 
     script: Script
@@ -38,5 +38,6 @@ class Checked:
     options: Mapping[Span, Mapping[str, Any]]
     methods: Mapping[Span, str]
     limits: Mapping[Span, int]
+    types: Mapping[str, Kind]
     result: Expression | tuple[str, ...] | None
     result_kind: Kind | None

@@ -83,6 +83,8 @@ class _Checker:
                 if not self.types.define(item):
                     self.report.error("E011", item.label.span, f"there is a type {item.label.name!r} already")
         self.types.resolve_all()
+        if self.header is not None:
+            self._check_name(self.header.label, "a program")
         inputs = self._inputs(self.header.parameters if self.header else ())
         names: dict[str, Binding] = {
             fact.name: Binding(fact.kind, parameter.label.span, length=input_length(fact.kind))
@@ -96,7 +98,7 @@ class _Checker:
         result, kind = self._result(names)
         self._warn_unused(names, inputs)
         name = self.header.label.name if self.header else ""
-        facts = (self.inference.kinds, self.gens, self.options, self.methods, self.limits)
+        facts = (self.inference.kinds, self.gens, self.options, self.methods, self.limits, self.types.kinds)
         return Checked(self.script, name, inputs, *facts, result, kind)
 
     # ---- the header ------------------------------------------------------------------------------------------------

@@ -198,10 +198,8 @@ def _option(option: Option) -> str:
 
 def _type(kind: TypeSyntax) -> str:
     match kind:
-        case TypeName(_, name, None):
-            return name
         case TypeName(_, name, argument):
-            return f"{name}[{_type(argument)}]"
+            return name if argument is None else f"{name}[{_type(argument)}]"
         case TypeLiteral(_, value):
             return json.dumps(value, ensure_ascii=False)
         case TypePattern(_, pattern):
@@ -236,4 +234,3 @@ def expression(value: Expression, place: int = 0) -> str:
             else:
                 text = f" {operator} ".join(expression(operand, own + 1) for operand in operands)
             return f"({text})" if own < place else text
-

@@ -48,7 +48,7 @@ class TypeTable:
         self.definitions: dict[str, TypeDefinition] = {}
         self._broken = set(broken)
         self._is_open = is_open
-        self._resolved: dict[str, Kind] = {}
+        self.kinds: dict[str, Kind] = {}
         self._open: list[str] = []  # names that are being resolved
         self._record_names: set[str] = set()
 
@@ -91,9 +91,9 @@ class TypeTable:
                 return self._record(fields, name)
 
     def _named(self, name: str, span: Span) -> Kind:
-        if name in self._resolved:
+        if name in self.kinds:
             self.used.add(name)
-            return self._resolved[name]
+            return self.kinds[name]
         if name in self._open:
             hint = "a value of it would have no end"
             self.report.error("E018", span, f"type {name!r} contains itself", hint)
@@ -107,7 +107,7 @@ class TypeTable:
         self._open.append(name)
         kind = self.resolve(definition.type, name)
         self._open.pop()
-        self._resolved[name] = kind
+        self.kinds[name] = kind
         return kind
 
     def _unknown(self, name: str, span: Span) -> None:

@@ -1,0 +1,317 @@
+"""`explain`: a script as the Python program that sends the same requests, its twin.
+
+Reads the same steps that lowering does. The source it gives runs as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from .checked import Checked, InputFact
+from .compiled import CompiledScript, compile_text
+from .kinds import Pattern
+from .python_types import PythonTypes, literal
+from .python_values import HELPERS, PythonValues
+from .steps import (
+    ArmSteps,
+    Choose,
+    CloseRole,
+    Decide,
+    Generate,
+    Iterate,
+    OpenRole,
+    SetValue,
+    Step,
+    Write,
+    WriteValue,
+)
+from .syntax import GenHole, ListDisplay, SelectHole
+
+WIDTH = 110
+TAB = "    "
+
+
+def explain(script: str | CompiledScript, name: str = "script") -> str:
+    """Return the Python twin of a script, given as text or compiled. Raises `ScriptError` for one with errors."""
+    compiled = compile_text(script, name) if isinstance(script, str) else script
+    return _Twin(compiled).source()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where source is written: the state, how its names are called, and the counters of the loops around.
+
+    `made` collects the names that the block makes.
+    """
+
+    state: str
+    names: Mapping[str, str]
+    counters: tuple[str, ...] = ()
+    made: dict[str, None] = field(default_factory=dict)
+
+    def variable(self, name: str) -> str:
+        """Return what a variable is called on the state: in loops every pass has its own."""
+        if not self.counters:
+            return literal(name)
+        return f"f{literal(name + ''.join(f'[{{{counter}}}]' for counter in self.counters))}"
+
+    def read(self, name: str) -> str:
+        """Return how the variable is read."""
+        return f"{self.state}[{self.variable(name)}]"
+
+
+class _Twin:
+    def __init__(self, compiled: CompiledScript) -> None:
+        self.compiled = compiled
+        self.checked: Checked = compiled.checked
+        self.types = PythonTypes(self.checked.types)
+        self.values = PythonValues(self.checked.kinds)
+        self.taken = {fact.name for fact in compiled.inputs} | set(_labels(compiled.steps)) | {"json", "majority"}
+        self.library = self._fresh("ramify")
+        self.values.names["text"] = self._fresh("text")
+
+    def source(self) -> str:
+        """Return the whole module."""
+        state = self._fresh("s")
+        place = _Place(state, {fact.name: fact.name for fact in self.compiled.inputs})
+        name = self._fresh(self.compiled.name)
+        head = f"def {name}({', '.join([state, *map(self._parameter, self.compiled.inputs)])}):"
+        body = [*self._block(self.compiled.steps, place), *self._result(place)] or ["pass"]
+        program = [f"@{self.library}.function", head, *(TAB + line for line in body)]
+        helpers = [HELPERS[helper].format(name=self.values.names[helper]) for helper in sorted(self.values.helpers)]
+        parts = [self._head(), self.types.source(), *helpers, "\n".join(program)]
+        return "\n\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+    def _head(self) -> str:
+        standard = [f"import {name}" for name in sorted(self.values.imports)]
+        own: list[str] = []
+        for module, names in sorted(self.types.imports.items()):
+            line = f"from {module} import {', '.join(sorted(names))}"
+            (standard if module == "typing" else own).append(line)
+        library = "import ramify" if self.library == "ramify" else f"import ramify as {self.library}"
+        blocks = [
+            f'"""The Python twin of {self.compiled.file}: it sends the same requests."""',
+            "\n".join(standard),
+            "\n".join([*own, library]),
+        ]
+        return "\n\n".join(block for block in blocks if block)
+
+    def _parameter(self, fact: InputFact) -> str:
+        default = "" if fact.required else f" = {literal(fact.default)}"
+        return f"{fact.name}: {self.types.annotation(fact.kind)}{default}"
+
+    def _result(self, place: _Place) -> Iterator[str]:
+        match self.checked.result:
+            case None:
+                return
+            case tuple(fields):
+                names = {**place.names, **{name: place.read(name) for name in place.made}}
+                yield f"return {{{', '.join(f'{literal(name)}: {names[name]}' for name in fields)}}}"
+            case expression:
+                names = {**place.names, **{name: place.read(name) for name in place.made}}
+                yield f"return {self.values.source(expression, names)}"
+
+    def _fresh(self, name: str) -> str:
+        """Return a Python name that nothing else has."""
+        number, found = 2, name
+        while found in self.taken:
+            found, number = f"{name}{number}", number + 1
+        self.taken.add(found)
+        return found
+
+    # ---- blocks ----------------------------------------------------------------------------------------------------
+
+    def _block(self, steps: Sequence[Step], place: _Place) -> list[str]:
+        """Return the lines of a block; `place.made` then holds the names it makes."""
+        lines: list[str] = []
+        parts: list[Write | str] = []
+        margin = ""
+
+        def end_sum() -> None:
+            lines.extend(margin + line for line in _sum(place.state, parts))
+            parts.clear()
+
+        for step in steps:
+            names = {**place.names, **{name: place.read(name) for name in place.made}}
+            match step:
+                case Write():
+                    parts.append(step)
+                    continue
+                case WriteValue(value):
+                    parts.append(self.values.text(value, names))
+                    continue
+                case Generate(hole):
+                    parts.append(self._gen(hole, place))
+                    place.made[hole.label.name] = None
+                    end_sum()
+                    continue
+                case Choose(hole):
+                    parts.append(self._select(hole, place, names))
+                    place.made[hole.label.name] = None
+                    end_sum()
+                    continue
+            end_sum()
+            match step:
+                case OpenRole(role):
+                    lines.append(f"with {place.state}.{role}():")
+                    margin = TAB
+                case CloseRole(role) if margin:
+                    if lines[-1].startswith("with "):
+                        lines.append(f"{TAB}pass")
+                    margin = ""
+                case CloseRole(role):
+                    lines.append(f"{place.state} += {self.library}.{role}_end()")
+                case SetValue(item):
+                    source = self.values.source(item.value, names)
+                    place.made[item.label.name] = None
+                    lines.append(f"{margin}{place.state}.set({place.variable(item.label.name)}, {source})")
+                case Decide(_, arms):
+                    lines.extend(margin + line for line in self._decide(arms, place, names))
+                case Iterate():
+                    inner = self._for if step.item.result is None else self._fork
+                    lines.extend(margin + line for line in inner(step, place, names))
+        end_sum()
+        return lines
+
+    def _decide(self, arms: Sequence[ArmSteps], place: _Place, names: Mapping[str, str]) -> Iterator[str]:
+        inner = [replace(place, names=names, made={}) for _ in arms]
+        bodies = [self._block(arm.steps, inside) for arm, inside in zip(arms, inner, strict=True)]
+        made = dict.fromkeys(name for inside in inner for name in inside.made)
+        for number, (arm, inside, body) in enumerate(zip(arms, inner, bodies, strict=True)):
+            if arm.condition is None:
+                yield "else:"
+            else:
+                yield f"{'elif' if number else 'if'} {self.values.source(arm.condition, names)}:"
+            missing = [name for name in made if name not in inside.made]
+            yield from (TAB + line for line in [*body, *_nothing(place, missing)] or ["pass"])
+        if made and arms[-1].condition is not None:
+            yield "else:"
+            yield from (TAB + line for line in _nothing(place, list(made)))
+        place.made.update(made)
+
+    def _for(self, step: Iterate, place: _Place, names: Mapping[str, str]) -> Iterator[str]:
+        item = step.item
+        counter = self._fresh("index")
+        inside = replace(
+            place, names={**names, item.label.name: item.label.name}, counters=(*place.counters, counter), made={}
+        )
+        body = self._block(step.steps, inside)
+        items = yield from self._items(step, names)
+        lists = {name: self._fresh(f"{name}_values") for name in inside.made}
+        yield from (f"{values} = []" for values in lists.values())
+        if lists:
+            yield f"for {counter}, {item.label.name} in enumerate({items}):"
+        else:
+            yield f"for {item.label.name} in {items}:"
+        yield from (TAB + line for line in body or ["pass"])
+        yield from (f"{TAB}{values}.append({inside.read(name)})" for name, values in lists.items())
+        for name, values in lists.items():
+            place.made[name] = None
+            yield f"{place.state}.set({place.variable(name)}, tuple({values}))"
+
+    def _fork(self, step: Iterate, place: _Place, names: Mapping[str, str]) -> Iterator[str]:
+        item = step.item
+        assert item.result is not None
+        branch, branches = self._fresh("branch"), self._fresh("branches")
+        inside = _Place(branch, {**names, item.label.name: item.label.name})
+        body = self._block(step.steps, inside)
+        items = yield from self._items(step, names)
+        is_known = isinstance(item.items, ListDisplay) and item.items.items
+        if not is_known and not items.isidentifier():
+            yield f"{(stored := self._fresh('items'))} = {items}"
+            items = stored
+        yield f"{branches} = {place.state}.fork(len({items})){'' if is_known else f' if {items} else []'}"
+        yield f"for {item.label.name}, {branch} in zip({items}, {branches}, strict=True):"
+        yield from (TAB + line for line in body or ["pass"])
+        record = ", ".join(f"{literal(name)}: {inside.read(name)}" for name in inside.made)
+        place.made[item.result.name] = None
+        gathered = f"tuple({{{record}}} for {branch} in {branches})"
+        yield f"{place.state}.set({place.variable(item.result.name)}, {gathered})"
+
+    def _items(self, step: Iterate, names: Mapping[str, str]) -> Generator[str, None, str]:
+        """Return the source of a loop's items; yield before it what refuses too many of them."""
+        item = step.item
+        source = self.values.items(item.items, names)
+        if item.limit is None or isinstance(item.items, ListDisplay):
+            return source
+        stored = source if source.isidentifier() else self._fresh("items")
+        if stored != source:
+            yield f"{stored} = {source}"
+        yield f"if len({stored}) > {item.limit.value}:"
+        message = literal(f"at most {item.limit.value} items are allowed")
+        yield f"{TAB}raise {self.library}.ProgramError({message})"
+        return stored
+
+    # ---- holes -----------------------------------------------------------------------------------------------------
+
+    def _gen(self, hole: GenHole, place: _Place) -> str:
+        arguments = [place.variable(hole.label.name)]
+        kind = self.checked.gens[hole.span]
+        if isinstance(kind, Pattern):
+            arguments.append(f"regex={_raw(kind.pattern)}")
+        elif kind is not None:
+            arguments.append(f"type={self.types.annotation(kind)}")
+        for name, value in self.checked.options[hole.span].items():
+            arguments.append(f"{name}={literal(value)}")
+        return f"{self.library}.gen({', '.join(arguments)})"
+
+    def _select(self, hole: SelectHole, place: _Place, names: Mapping[str, str]) -> str:
+        arguments = [place.variable(hole.label.name), self.values.items(hole.choices, names)]
+        if hole.options:
+            arguments.append(f"method={literal(self.checked.methods[hole.span])}")
+        return f"{self.library}.select({', '.join(arguments)})"
+
+
+def _labels(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield the names of the items of loops, which become Python's variables."""
+    for step in steps:
+        match step:
+            case Iterate(item, inner):
+                yield item.label.name
+                yield from _labels(inner)
+            case Decide(_, arms):
+                for arm in arms:
+                    yield from _labels(arm.steps)
+            case _:
+                pass
+
+
+def _sum(state: str, parts: Sequence[Write | str]) -> Iterator[str]:
+    """Yield the lines that append texts and expressions."""
+    if not parts:
+        return
+    sources = [literal(part.text) if isinstance(part, Write) else part for part in parts]
+    line = f"{state} += {' + '.join(sources)}"
+    if len(line) <= WIDTH:
+        yield line
+        return
+    yield f"{state} += ("
+    for number, part in enumerate(parts):
+        plus = "+ " if number else ""
+        chunks = _chunks(part.text) if isinstance(part, Write) else [part]
+        for chunk in chunks:
+            yield f"{TAB}{plus}{chunk}"
+            plus = ""
+    yield ")"
+
+
+def _chunks(text: str) -> Iterator[str]:
+    """Yield a long text as literals that stand below each other: its lines, long ones in parts."""
+    for line in text.splitlines(keepends=True):
+        rest = line
+        while len(rest) > WIDTH - 10:
+            cut = rest.rfind(" ", 0, WIDTH - 10) + 1 or WIDTH - 10
+            yield literal(rest[:cut])
+            rest = rest[cut:]
+        yield literal(rest)
+
+
+def _nothing(place: _Place, names: Sequence[str]) -> list[str]:
+    """Return what makes names null that an arm does not make."""
+    return [f"{place.state}.set({place.variable(name)}, None)" for name in names]
+
+
+def _raw(pattern: str) -> str:
+    is_plain = '"' not in pattern and not pattern.endswith("\\")
+    return f'r"{pattern}"' if is_plain else literal(pattern)
