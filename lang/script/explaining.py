@@ -5,7 +5,7 @@ Reads the same steps that lowering does. The source it gives runs as it stands.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .checked import Checked, InputFact
@@ -59,6 +59,50 @@ class _Place:
     def read(self, name: str) -> str:
         """Return how the variable is read."""
         return f"{self.state}[{self.variable(name)}]"
+
+
+class _Lines:
+    """The lines of a block. Parts are summed up until `end_sum`; between roles everything is indented."""
+
+    def __init__(self, state: str) -> None:
+        self._state = state
+        self._lines: list[str] = []
+        self._parts: list[Write | str] = []
+        self._margin = ""
+
+    def part(self, part: Write | str) -> None:
+        """Append a text or expression to the sum."""
+        self._parts.append(part)
+
+    def end_sum(self) -> None:
+        """Write what was summed up."""
+        parts, self._parts = self._parts, []
+        self._lines.extend(self._margin + line for line in _sum(self._state, parts))
+
+    def add(self, lines: Iterable[str]) -> None:
+        """Append other lines."""
+        self.end_sum()
+        self._lines.extend(self._margin + line for line in lines)
+
+    def open_role(self, role: str) -> None:
+        """Begin a `with` block."""
+        self.add([f"with {self._state}.{role}():"])
+        self._margin = TAB
+
+    def close_role(self, otherwise: str) -> None:
+        """End it; where none was begun in this block, the role is closed as `otherwise` says."""
+        if not self._margin:
+            self.add([otherwise])
+            return
+        self.end_sum()
+        if self._lines[-1].startswith("with "):
+            self.add(["pass"])
+        self._margin = ""
+
+    def finished(self) -> list[str]:
+        """Return the lines."""
+        self.end_sum()
+        return self._lines
 
 
 class _Twin:
@@ -124,55 +168,37 @@ class _Twin:
 
     def _block(self, steps: Sequence[Step], place: _Place) -> list[str]:
         """Return the lines of a block; `place.made` then holds the names it makes."""
-        lines: list[str] = []
-        parts: list[Write | str] = []
-        margin = ""
-
-        def end_sum() -> None:
-            lines.extend(margin + line for line in _sum(place.state, parts))
-            parts.clear()
-
+        lines = _Lines(place.state)
         for step in steps:
             names = {**place.names, **{name: place.read(name) for name in place.made}}
             match step:
                 case Write():
-                    parts.append(step)
-                    continue
+                    lines.part(step)
                 case WriteValue(value):
-                    parts.append(self.values.text(value, names))
-                    continue
+                    lines.part(self.values.text(value, names))
                 case Generate(hole):
-                    parts.append(self._gen(hole, place))
-                    place.made[hole.label.name] = None
-                    end_sum()
-                    continue
+                    lines.part(self._gen(hole, place))
+                    lines.end_sum()  # what is appended after it may read it
                 case Choose(hole):
-                    parts.append(self._select(hole, place, names))
-                    place.made[hole.label.name] = None
-                    end_sum()
-                    continue
-            end_sum()
-            match step:
+                    lines.part(self._select(hole, place, names))
+                    lines.end_sum()
                 case OpenRole(role):
-                    lines.append(f"with {place.state}.{role}():")
-                    margin = TAB
-                case CloseRole(role) if margin:
-                    if lines[-1].startswith("with "):
-                        lines.append(f"{TAB}pass")
-                    margin = ""
+                    lines.open_role(role)
                 case CloseRole(role):
-                    lines.append(f"{place.state} += {self.library}.{role}_end()")
+                    lines.close_role(f"{place.state} += {self.library}.{role}_end()")
                 case SetValue(item):
                     source = self.values.source(item.value, names)
-                    place.made[item.label.name] = None
-                    lines.append(f"{margin}{place.state}.set({place.variable(item.label.name)}, {source})")
+                    lines.add([f"{place.state}.set({place.variable(item.label.name)}, {source})"])
                 case Decide(_, arms):
-                    lines.extend(margin + line for line in self._decide(arms, place, names))
+                    lines.add(self._decide(arms, place, names))
                 case Iterate():
                     inner = self._for if step.item.result is None else self._fork
-                    lines.extend(margin + line for line in inner(step, place, names))
-        end_sum()
-        return lines
+                    lines.add(inner(step, place, names))
+            if isinstance(step, Generate | Choose):
+                place.made[step.hole.label.name] = None
+            elif isinstance(step, SetValue):
+                place.made[step.item.label.name] = None
+        return lines.finished()
 
     def _decide(self, arms: Sequence[ArmSteps], place: _Place, names: Mapping[str, str]) -> Iterator[str]:
         inner = [replace(place, names=names, made={}) for _ in arms]
