@@ -78,9 +78,9 @@ def constraint_of(kind: str, value: Any, *, strict: bool = True) -> Constraint:
                 raise ParameterError(f"choices must be a list of strings, got {value!r}")
             return Choices(tuple(value))
         case "grammar", str():
-            return Grammar(value)
+            return _checked_grammar(Grammar(value))
         case "grammar", Grammar():
-            return value
+            return _checked_grammar(value)
         case "json_schema", dict() | str():
             return JsonSchema(_schema_text(value), strict)
         case _:
@@ -139,6 +139,13 @@ def _checked_pattern(pattern: str) -> str:
     except (re.error, OverflowError, RecursionError) as error:
         raise ConstraintError(f"regex {pattern!r} is not a valid pattern: {error}") from error
     return pattern
+
+
+def _checked_grammar(grammar: Grammar) -> Grammar:
+    from .constraint_checks import check_grammar  # lark is only imported for grammars
+
+    check_grammar(grammar.grammar, grammar.start)
+    return grammar
 
 
 def _schema_text(schema: dict[str, Any] | str) -> str:

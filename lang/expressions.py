@@ -171,7 +171,11 @@ def gen(
             raise ParameterError(f"gen has no parameter {parameter!r}{did_you_mean(parameter, known)}")
     check_parameters(sampling)
     given = {"type": type, "regex": regex, "json_schema": json_schema, "grammar": grammar, "choices": choices}
-    constraint, parse = _constraint({key: value for key, value in given.items() if value is not None}, strict=strict)
+    constraint, parse = _constraint(
+        {key: value for key, value in given.items() if value is not None},
+        strict=strict,
+        has_hint=sampling.get("backend_hint") is not None,
+    )
     frozen = {key: _copied(value) for key, value in sampling.items() if value is not None}
     return GenExpression(name, frozen, constraint, parse, caller_location())
 
@@ -283,7 +287,9 @@ def _copied(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | set) else value
 
 
-def _constraint(given: Mapping[str, Any], *, strict: bool) -> tuple[Constraint | None, Callable[[str], Any] | None]:
+def _constraint(
+    given: Mapping[str, Any], *, strict: bool, has_hint: bool
+) -> tuple[Constraint | None, Callable[[str], Any] | None]:
     """Turn the one constraint parameter that was given into a constraint and a parser for its text."""
     if len(given) > 1:
         raise ParameterError(f"gen has {' and '.join(f'{name}=' for name in given)}; give at most one of them")
@@ -299,6 +305,9 @@ def _constraint(given: Mapping[str, Any], *, strict: bool) -> tuple[Constraint |
             return spec.constraint, spec
         constraint = constraint_of(name, value, strict=strict)
         if isinstance(constraint, JsonSchema):
+            from .constraint_checks import check_schema  # jsonschema too
+
+            check_schema(constraint.schema, strict=strict and not has_hint)
             return constraint, SchemaReader(constraint)
         return constraint, None
     return None, None

@@ -20,7 +20,7 @@ from pydantic_core import SchemaError
 from .constraints import Choices, Constraint, JsonSchema, Regex
 from .errors import ConstraintError
 from .partial_json import exact_decimals
-from .type_refusal import check_held, held_schema
+from .type_refusal import check_finite, check_held, held_schema
 from .type_schema import describe
 from .type_shape import parts_of, shape_of
 from .typed_dicts import adapter_of
@@ -48,10 +48,11 @@ def _spec(name: str, annotation: Any, *, strict: bool) -> TypeSpec:
     except _NOT_DESCRIBED as error:
         path, _ = _culprit(annotation)
         where = f" (at {path.removeprefix('.')})" if path else ""
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ConstraintError(f"type {name} cannot be expressed as JSON{where}: {reason}") from error
     check_held(described, name, strict=strict)
     schema, has_decimals = held_schema(described)
+    check_finite(schema, name)
     if schema.get("type") == "string":
         return _text_spec(name, annotation, adapter, schema, strict=strict)
     text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))

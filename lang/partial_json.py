@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -71,25 +71,29 @@ class _Open:
     name: str = ""
 
     def put(self, value: Any) -> None:
+        """Add a value."""
         if isinstance(self.container, list):
             self.container.append(value)
         else:
             self.container[self.name] = value
 
-    def copied_with(self, value: Any, *, is_new: bool) -> Any:
-        """Return a copy of the container whose newest value is `value`."""
-        copy = _Open(self.container.copy(), self.start, self.name)
-        if not is_new and isinstance(copy.container, list):
-            copy.container.pop()
-        copy.put(value)
-        return copy.container
+    def drop(self) -> None:
+        """Take out the newest value."""
+        if isinstance(self.container, list):
+            self.container.pop()
+        else:
+            del self.container[self.name]
+
+
+_NOTHING: Final = object()
 
 
 class PartialJson:
     """Reads one JSON text of `shape`.
 
-    Objects and arrays that are still open are dicts (by field name) and lists of what is closed in them; what is closed
-    has its type already. `open_strings`: a text whose end has not come yet is shown as far as it goes.
+    Objects and arrays that are still open are dicts (by field name) and lists of what is closed in them, once there is
+    something; what is closed has its type already. `open_strings`: a text whose end has not come yet is shown as far as
+    it goes.
 
     >>> reader = PartialJson(Shape())
     >>> reader.feed('{"name": "Ada", "tags": ["maths", "po'), reader.value()
@@ -122,13 +126,18 @@ class PartialJson:
 
     def value(self) -> Any:
         """The value so far. Containers that are open are copied, so what is kept from here stays as it is."""
-        newest, is_new = self._open_text(), True
-        value = newest if newest is not None else self._root
+        text = self._open_text()
+        value = _NOTHING if text is None else text
         for place in reversed(self._open):
-            is_last = place is self._open[-1]
-            value = place.container.copy() if is_last and newest is None else place.copied_with(value, is_new=is_new)
-            is_new = False
-        return value
+            copy = replace(place, container=place.container.copy())
+            if place is not self._open[-1]:  # its newest value is a container that is open
+                copy.drop()
+            if value is not _NOTHING:
+                copy.put(value)
+            value = copy.container or _NOTHING
+        if value is not _NOTHING:
+            return value
+        return self._open[0].container.copy() if self._open else self._root
 
     def _take(self, event: Event) -> bool:
         shape = self._places.take(event)

@@ -47,7 +47,7 @@ def check_held(schema: dict[str, Any], name: str, *, strict: bool) -> None:
     findings = [found for found in _findings(schema, schema.get("$defs", {}), "", set()) if strict or found.is_final]
     if not findings:
         return
-    reasons = "; ".join(dict.fromkeys(f"{_place(name, found.path)}: {found.reason}" for found in findings))
+    reasons = "; ".join(dict.fromkeys(_described(name, found) for found in findings))
     if not any(found.is_final for found in findings):
         reasons += ". With strict=False the finished value is checked instead"
     raise ConstraintError(reasons)
@@ -70,10 +70,40 @@ def held_schema(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     return result, has_decimals
 
 
-def _place(name: str, path: str) -> str:
-    if not path:
-        return f"type {name}"
-    return f"{name}{path}" if name.isidentifier() else f"type {name}, at {path.removeprefix('.')}"
+def check_finite(schema: dict[str, Any], name: str) -> None:
+    """Raise `ConstraintError` for a type that needs a value of itself inside every value of it."""
+    definitions = schema.get("$defs", {})
+    finite: set[str] = set()
+    while True:
+        found = {target for target, part in definitions.items() if _is_finite(part, finite)}
+        if found == finite:
+            break
+        finite = found
+    if not _is_finite(schema, finite):
+        endless = ", ".join(target for target in definitions if target not in finite)
+        raise ConstraintError(f"type {name} has no value that ends: {endless} always holds another one of its kind")
+
+
+def _is_finite(node: Any, finite: set[str]) -> bool:
+    """True when a value can be written with references to the definitions in `finite` only."""
+    if not isinstance(node, dict):
+        return True
+    if "$ref" in node:
+        return node["$ref"].removeprefix("#/$defs/") in finite
+    needed = [node["properties"][key] for key in node.get("required", ()) if key in node.get("properties", {})]
+    if node.get("minItems", 0) > 0:
+        prefix = node.get("prefixItems", ())
+        needed += prefix[: node["minItems"]] if prefix else [node.get("items")]
+    if "anyOf" in node and not any(_is_finite(part, finite) for part in node["anyOf"]):
+        return False
+    return all(_is_finite(part, finite) for part in needed)
+
+
+def _described(name: str, found: Finding) -> str:
+    if not found.path:
+        return f"type {found.reason}" if found.reason.startswith(name) else f"type {name}: {found.reason}"
+    place = f"{name}{found.path}" if name.isidentifier() else f"type {name}, at {found.path.removeprefix('.')}"
+    return f"{place}: {found.reason}"
 
 
 def _findings(node: Any, definitions: dict[str, Any], path: str, seen: set[str]) -> Iterator[Finding]:

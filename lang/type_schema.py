@@ -179,7 +179,8 @@ def _text(pattern: str, schema: Any, what: str) -> JsonSchemaValue:
     result: JsonSchemaValue = {"type": "string", "pattern": f"^(?:{pattern})$"}
     bounds = [key for key in _BOUND_KEYS if key in schema]
     if bounds or isinstance(schema.get("tz_constraint"), int):
-        result[UNHELD] = f"{what} with {' and '.join(bounds) or 'one offset'} cannot be enforced"
+        named = " and ".join("a bound to now" if key == "now_op" else key for key in bounds)
+        result[UNHELD] = f"{what} with {named or 'one offset'} cannot be enforced"
     return result
 
 

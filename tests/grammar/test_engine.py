@@ -64,7 +64,7 @@ class Kind:
 
 def typed(annotation: Any) -> Kind:
     spec = type_spec(annotation)
-    return Kind(spec.constraint, spec.parse)
+    return Kind(spec.constraint, spec)
 
 
 def matching(pattern: str) -> Kind:

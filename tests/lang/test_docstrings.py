@@ -11,7 +11,7 @@ import pytest
 @pytest.mark.parametrize(
     "name",
     [
-        *("lang.expressions", "lang.sampling", "lang.types"),
+        *("lang.expressions", "lang.sampling", "lang.types", "lang.schema_keywords", "lang.partial_json"),
         *("interpreter.default_backend", "interpreter.program", "interpreter.result", "interpreter.streams"),
     ],
 )

@@ -46,7 +46,7 @@ def test_the_location_is_never_in_the_standard_library():
         ({"regex": "a+"}, Regex("a+")),
         ({"choices": ["a", "b"]}, Choices(("a", "b"))),
         ({"grammar": 'start: "a"'}, Grammar('start: "a"')),
-        ({"grammar": Grammar("x", "s")}, Grammar("x", "s")),
+        ({"grammar": Grammar('s: "x"', "s")}, Grammar('s: "x"', "s")),
         ({"json_schema": {"type": "null"}}, JsonSchema('{"type": "null"}')),
         ({"json_schema": '{"type": "null"}'}, JsonSchema('{"type": "null"}')),
         ({"type": str}, None),

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
+import typing
 
 import pytest
 
+from ramify import Program, gen, gen_int, gen_string
 from ramify.lang.errors import ParameterError
-from ramify.lang.sampling import MAX_N, MAX_STOP_REGEX_LEN, MAX_STOPS, MAX_TOP_LOGPROBS, PARAMETERS, Sampling
+from ramify.lang.sampling import (
+    MAX_N,
+    MAX_STOP_REGEX_LEN,
+    MAX_STOPS,
+    MAX_TOP_LOGPROBS,
+    PARAMETERS,
+    Sampling,
+    SamplingArguments,
+)
 
 HUGE = 10**400  # no float holds it
 
@@ -63,8 +74,37 @@ def test_counts_are_integers(name):
 
 
 def test_every_parameter_has_a_range_or_a_test_of_its_own():
-    own = {"logit_bias", "stop", "stop_token_ids", "stop_regex", "ignore_eos"}
+    own = {"logit_bias", "stop", "stop_token_ids", "stop_regex", "ignore_eos", "heal", "backend_hint"}
     assert set(BOUNDS) | own == set(PARAMETERS)
+
+
+def test_type_checkers_know_every_parameter():
+    hints = typing.get_type_hints(SamplingArguments)
+    assert tuple(hints) == PARAMETERS
+    fields = typing.get_type_hints(Sampling)
+    for name, hint in hints.items():
+        assert type(None) in typing.get_args(hint), name
+        accepted = typing.get_args(fields[name]) or (fields[name],)
+        if typing.get_origin(fields[name]) is not tuple:
+            assert set(accepted) <= {*typing.get_args(hint)}, name
+    takers = (gen, gen_int, gen_string, Sampling.of, Sampling.with_, Program.with_sampling)
+    for taker in takers:
+        (extra,) = [p for p in inspect.signature(taker).parameters.values() if p.kind is p.VAR_KEYWORD]
+        assert extra.annotation == "Unpack[SamplingArguments]", taker
+
+
+@pytest.mark.parametrize("value", ["yes", 1, 0.5])
+def test_healing_is_on_off_or_the_engines_choice(value):
+    assert [Sampling(heal=heal).heal for heal in (True, False, None)] == [True, False, None]
+    with pytest.raises(ParameterError, match=r"^heal must be True or False, got"):
+        Sampling(heal=value)
+
+
+@pytest.mark.parametrize("value", ["", 3, ["xgrammar"]])
+def test_a_backend_hint_is_a_name(value):
+    assert Sampling.of(backend_hint="xgrammar").backend_hint == "xgrammar"
+    with pytest.raises(ParameterError, match=r"^backend_hint must be the name of a grammar plugin, got"):
+        Sampling(backend_hint=value)
 
 
 def test_min_tokens_is_at_most_max_tokens():

@@ -1,0 +1,80 @@
+"""What can be known to be wrong with a schema or a grammar where it is written, with the place in it.
+
+Cheap checks of the text alone; whether a mask can be made is the grammar plugin's to say. Imports jsonschema or lark
+when there is something to check. Called where a gen is written.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any, Final
+
+from .errors import ConstraintError
+from .schema_keywords import find_unheld, subschemas
+
+MAX_GRAMMAR_LEN: Final = 64 << 10  # characters
+
+
+@functools.lru_cache(maxsize=256)
+def check_schema(text: str, *, strict: bool) -> None:
+    """Raise `ConstraintError`, with a JSON pointer, for a schema that is none or refers to what it has not got.
+
+    With `strict`, also for the keywords that the default grammar plugins do not hold.
+    """
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    schema = json.loads(text)
+    checker = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+    try:
+        error = best_match(checker.iter_errors(schema))
+    except RecursionError:
+        raise ConstraintError("json_schema is nested too deeply") from None
+    if error is not None:
+        raise ConstraintError(f"json_schema is not a JSON schema: {error.message} at {_pointer(error.absolute_path)}")
+    for pointer, node in subschemas(schema):
+        if str(node.get("$ref", "")).startswith("#/") and not _is_found(schema, node["$ref"]):
+            raise ConstraintError(f"json_schema refers to {node['$ref']!r} at {pointer or '/'}, which does not exist")
+    unheld = find_unheld(schema) if strict else []
+    if unheld:
+        raise ConstraintError(
+            f"json_schema has keywords that no mask holds: {', '.join(map(str, unheld))}. "
+            "With strict=False the finished value is checked instead"
+        )
+
+
+@functools.lru_cache(maxsize=256)
+def check_grammar(text: str, start: str) -> None:
+    """Raise `ConstraintError`, with line and column, for a grammar whose syntax is wrong or that lacks a rule."""
+    if len(text) > MAX_GRAMMAR_LEN:
+        raise ConstraintError(f"the grammar is {len(text)} characters long; at most {MAX_GRAMMAR_LEN} are allowed")
+    from lark.exceptions import LarkError
+    from lark.load_grammar import load_grammar
+
+    try:
+        grammar, _ = load_grammar(text, "the grammar", [], False)  # type: ignore[no-untyped-call]  # of lark
+    except (LarkError, OSError, RecursionError) as error:
+        lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
+        raise ConstraintError("\n".join(["the grammar is not valid: " + lines[0], *lines[1:]])) from error
+    rules = [str(definition[0]) for definition in grammar.rule_defs]
+    if start not in rules:
+        raise ConstraintError(
+            f"the grammar has no rule {start!r} to start with; it has {', '.join(rules) or 'no rules'}"
+        )
+
+
+def _pointer(path: Any) -> str:
+    return "".join(f"/{step}" for step in path) or "/"
+
+
+def _is_found(schema: Any, reference: str) -> bool:
+    for step in reference.removeprefix("#/").split("/"):
+        step = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(schema, list) and step.isdigit() and int(step) < len(schema):
+            schema = schema[int(step)]
+        elif isinstance(schema, dict) and step in schema:
+            schema = schema[step]
+        else:
+            return False
+    return True
