@@ -27,6 +27,7 @@ from .program import Program
 from .replay import Replay
 from .replay_live import LiveControl
 from .replay_traced import TracedControl
+from .request_graph import RequestGraph
 from .resolve import compute
 from .state import AsyncState, Writer
 
@@ -86,6 +87,13 @@ class GraphProgram(Program):
         for given in self.inputs:
             if given.name in arguments and not isinstance(arguments[given.name], Expression):
                 check_input(given, arguments[given.name])
+
+    def trace(self, *args: Any, **kwargs: Any) -> RequestGraph:
+        """Return the graph with these arguments bound; the others, defaults included, stay open."""
+        given = self.__signature__.bind_partial(*args, **self._bind(args, kwargs)).arguments
+        bound = self.make_graph(self.parameters).bind(**given)
+        bound.verify()
+        return RequestGraph(bound.nodes, bound.end, bound.inputs, bound.result)
 
     def plan(self, parameters: Mapping[str, Any]) -> tuple[GraphFacts, Plan]:
         """Return the graph under these sampling defaults, and in which order its nodes are recorded."""

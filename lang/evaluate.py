@@ -6,9 +6,9 @@ of graphs and by passes that fold constants.
 
 from __future__ import annotations
 
-import functools
 import json
 import operator
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +17,10 @@ from .errors import ProgramError
 from .ir import Apply, Argument, Reference, Value
 
 MAX_RANGE = 10_000
+# Of one computed value. A graph may come from anywhere, and doubling a text forty times is forty operations.
+MAX_CHARACTERS = 16_000_000
+MAX_ITEMS = 1_000_000
+MAX_WIDTH = 10_000  # of a number or text in a format
 
 Lookup = Callable[[Reference | Argument], Any]
 
@@ -24,11 +28,18 @@ Lookup = Callable[[Reference | Argument], Any]
 def evaluate(value: Value, lookup: Lookup) -> Any:
     """Return what `value` is; `lookup` gives the values of references and arguments, their paths not yet applied.
 
-    Raises `ProgramError` where a function does not take its arguments, or a path leads nowhere.
+    Raises `ProgramError` where a function does not take its arguments, a path leads nowhere, or the value gets too big.
 
     >>> evaluate(Apply("len", (("a", "b"),)), lambda name: None)
     2
     """
+    found = _evaluated(value, lookup)
+    if isinstance(found, list | tuple | Mapping):
+        _check_size(found)
+    return found
+
+
+def _evaluated(value: Value, lookup: Lookup) -> Any:
     match value:
         case Reference(path=path) | Argument(path=path):
             found = lookup(value)
@@ -36,12 +47,12 @@ def evaluate(value: Value, lookup: Lookup) -> Any:
                 found = item_of(found, key)
             return found
         case Apply("and" | "or" as function, (left, right)):  # the right side counts only when the left does not decide
-            decided = evaluate(left, lookup)
-            return decided if bool(decided) == (function == "or") else evaluate(right, lookup)
+            decided = _evaluated(left, lookup)
+            return decided if bool(decided) == (function == "or") else _evaluated(right, lookup)
         case Apply(function, arguments):
-            return FUNCTIONS[function](*(evaluate(argument, lookup) for argument in arguments))
+            return FUNCTIONS[function](*(_evaluated(argument, lookup) for argument in arguments))
         case tuple():
-            return tuple(evaluate(item, lookup) for item in value)
+            return tuple(_evaluated(item, lookup) for item in value)
         case _:
             return value
 
@@ -72,6 +83,45 @@ def item_of(value: Any, key: Any) -> Any:
             return getattr(value, key)
         case _:
             raise ProgramError(f"{_kind(value)} has no {'field' if isinstance(key, str) else 'item'} {key!r}")
+
+
+def _check_size(value: Any) -> None:
+    """Raise `ProgramError` for a list or record that holds too much, whatever parts of it are the same object."""
+    pending, num_items, num_characters = [value], 0, 0
+    while pending:
+        found = pending.pop()
+        if isinstance(found, str):
+            num_characters += len(found)
+        elif isinstance(found, Mapping | list | tuple):
+            num_items += len(found)
+            pending.extend(found.values() if isinstance(found, Mapping) else found)
+        if num_items > MAX_ITEMS or num_characters > MAX_CHARACTERS:
+            raise ProgramError(f"a value holds more than {MAX_ITEMS} items or {MAX_CHARACTERS} characters")
+
+
+def _joined(separator: str, texts: Sequence[str]) -> str:
+    if sum(map(len, texts)) + len(separator) * len(texts) > MAX_CHARACTERS:
+        raise ProgramError(f"a text of more than {MAX_CHARACTERS} characters")
+    return separator.join(texts)
+
+
+def _sum(*parts: Any) -> Any:
+    total = parts[0]
+    for part in parts[1:]:
+        if {type(total), type(part)} == {list, tuple}:  # a list is the same list wherever it comes from
+            total, part = tuple(total), tuple(part)
+        total = total + part
+        if isinstance(total, str | list | tuple):
+            limit = MAX_CHARACTERS if isinstance(total, str) else MAX_ITEMS
+            if len(total) > limit:
+                raise ProgramError(f"a sum of {len(total)} characters or items; at most {limit} are allowed")
+    return total
+
+
+def _format(value: Any, spec: str = "") -> str:
+    if any(int(number) > MAX_WIDTH for number in re.findall("[0-9]+", spec[:100])):
+        raise ProgramError(f"the format {spec[:100]!r} is wider than {MAX_WIDTH}")
+    return format(value, spec)
 
 
 def _json(value: Any) -> str:
@@ -132,7 +182,7 @@ _PLAIN: Mapping[str, Callable[..., Any]] = {
     "text": text_of,
     "format": lambda value, spec="": format(value, spec),
     "concat": lambda *parts: "".join(map(text_of, parts)),
-    "+": lambda *parts: functools.reduce(operator.add, map(_as_tuple, parts)),
+    "+": lambda *parts: _sum(*map(_as_tuple, parts)),
     "==": lambda left, right: _as_tuple(left) == _as_tuple(right),
     "!=": lambda left, right: _as_tuple(left) != _as_tuple(right),
     "<": operator.lt,
@@ -146,7 +196,7 @@ _PLAIN: Mapping[str, Callable[..., Any]] = {
     "item": item_of,
     "len": len,
     "range": _range,
-    "join": lambda items, separator=", ": separator.join(map(text_of, items)),
+    "join": lambda items, separator=", ": _joined(separator, list(map(text_of, items))),
     "lower": lambda text: text.lower(),
     "json": _json,
     "majority": _majority,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..ir import Argument, Input, Node, Value
-from .inputs import check_input
+from .inputs import check_input, check_known
 from .values import Source, follow, map_values, substitute
 
 
@@ -15,6 +15,7 @@ def bind(
     nodes: Sequence[Node], inputs: Sequence[Input], result: Value, arguments: Mapping[str, Any]
 ) -> tuple[tuple[Node, ...], tuple[Input, ...], Value]:
     """Return nodes, inputs and result with the arguments put in; `ParameterError` for one that does not fit."""
+    check_known(inputs, arguments)
     for given in inputs:
         if given.name in arguments:
             check_input(given, arguments[given.name])

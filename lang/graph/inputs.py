@@ -1,4 +1,4 @@
-"""What a graph is given: its inputs with their defaults, checked against the schemas they declare.
+"""What a graph is given: arguments, checked against the inputs and schemas it declares.
 
 Called before a graph runs and when arguments are bound to it.
 """
@@ -6,7 +6,7 @@ Called before a graph runs and when arguments are bound to it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import ParameterError, did_you_mean
@@ -21,20 +21,13 @@ PLAIN_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def given_inputs(inputs: Sequence[Input], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a value for every input; `ParameterError` for unknown, missing and unfitting ones."""
+def check_known(inputs: Sequence[Input], names: Iterable[str]) -> None:
+    """Raise `ParameterError` for a name that is not one of the inputs."""
     known = [given.name for given in inputs]
-    for name in arguments:
+    for name in names:
         if name not in known:
             hint = did_you_mean(name, known) or f"; it takes {', '.join(known) or 'none'}"
             raise ParameterError(f"the graph has no input {name!r}{hint}")
-    missing = [given.name for given in inputs if given.required and given.name not in arguments]
-    if missing:
-        raise ParameterError(f"the graph needs a value for {', '.join(map(repr, missing))}")
-    for given in inputs:
-        if given.name in arguments:
-            check_input(given, arguments[given.name])
-    return {given.name: arguments.get(given.name, given.default) for given in inputs}
 
 
 def check_input(given: Input, value: Any) -> None:

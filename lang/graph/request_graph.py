@@ -6,9 +6,15 @@ Made by the tracer, by scripts and from JSON; executed by the interpreter, which
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from ..ir import Input, Node, Value
+from .bind import bind
+from .decode import decode_graph
+from .encode import encode_graph
+from .json_reader import read_json
 from .limits import Limits
 from .text import graph_text
 from .verify import verify
@@ -55,6 +61,34 @@ class RequestGraph:
         - text goes on after `n > 1` samples only with one of them; `limits` hold.
         """
         verify(self.nodes, self.end, self.inputs, self.result, limits)
+
+    def bind(self, **arguments: Any) -> Self:
+        """Return the graph with values for some of its inputs; `ParameterError` for one that it does not take."""
+        nodes, inputs, result = bind(self.nodes, self.inputs, self.result, arguments)
+        return replace(self, nodes=nodes, inputs=inputs, result=result)
+
+    # ---- as JSON ---------------------------------------------------------------------------------------------------
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Return the graph as JSON text, the same for the same graph.
+
+        Places in source files are left out, and so is what a program's own classes make of generated text: a decoded
+        graph gives ints, floats, bools, members of a `Literal` and plain JSON. Raises `ProgramError` for a value that
+        JSON has no form for.
+        """
+        plain = encode_graph(self.nodes, self.end, self.inputs, self.result)
+        return json.dumps(plain, ensure_ascii=False, indent=indent, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, limits: Limits = DEFAULT_LIMITS) -> Self:
+        """Return the graph that `to_json` wrote, verified. Executes nothing; needs no trust in the text.
+
+        Raises `ProgramError` with the path of what is wrong: an unknown version, operation or field, a value of
+        another type, or a rule of `verify` that is broken.
+        """
+        graph = cls(*decode_graph(read_json(text), limits))
+        graph.verify(limits)
+        return graph
 
     def __str__(self) -> str:
         return graph_text(self.nodes, self.inputs, self.result)
