@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .backend.api import Backend
     from .backend.engine.engine import Engine
     from .backend.fake import FakeBackend
+    from .backend.remote.openai import OpenAIBackend
+    from .backend.remote.remote import RemoteBackend
+    from .backend.remote.sglang import SGLangBackend
     from .interpreter.batch import BatchInterrupted, Failed, Ok
     from .interpreter.default_backend import set_default_backend, use
     from .interpreter.program import Program, function
@@ -104,6 +107,9 @@ __all__ = [
     "BatchInterrupted",
     "RequestGraph",
     "Engine",
+    "RemoteBackend",
+    "OpenAIBackend",
+    "SGLangBackend",
     "FakeBackend",
     "Backend",
     "set_default_backend",
@@ -140,6 +146,9 @@ _HOMES = {
     "backend.api": ("Backend",),
     "backend.engine.engine": ("Engine",),
     "backend.fake": ("FakeBackend",),
+    "backend.remote.openai": ("OpenAIBackend",),
+    "backend.remote.remote": ("RemoteBackend",),
+    "backend.remote.sglang": ("SGLangBackend",),
     "interpreter.batch": ("BatchInterrupted", "Failed", "Ok"),
     "interpreter.default_backend": ("set_default_backend", "use"),
     "interpreter.program": ("Program", "function"),

@@ -51,9 +51,12 @@ async def chat_request(body: ChatBody, service: Service) -> Request:
     if tools and "tools" not in template.source:
         raise UnsupportedError("this model's chat template has no place for tools")
     messages = [_message(message) for message in body.messages]
-    prompt = chat_pieces(messages, service.backend.tokenizer, tools=[tool.given() for tool in tools])
+    begun: tuple[Piece, ...] = ()
     if body.continue_final_message:
-        raise UnsupportedError("continue_final_message is not supported")
+        if messages[-1]["role"] != "assistant" or len(messages) == 1:
+            raise ParameterError("continue_final_message needs a last message of the assistant's, after others")
+        begun = (Text(messages.pop()["content"]),)
+    prompt = chat_pieces(messages, service.backend.tokenizer, tools=[tool.given() for tool in tools]) + begun
     limit = body.max_completion_tokens or body.max_tokens
     if limit is None:
         limit = await _room(prompt, service)

@@ -51,6 +51,21 @@ def routes(service: Service) -> APIRouter:
             service.abort(body.rid)
         return Response(status_code=200)
 
+    @router.get("/health_generate", response_model=None)
+    async def health_generate() -> Response:
+        request = Request(prompt=(Text("a"),), sampling=Sampling(max_tokens=1), stream=False)
+        async with aclosing(service.generate(request)) as chunks:  # type: ignore[type-var]
+            async for _ in chunks:
+                pass
+        return Response(status_code=200)
+
+    _add_facts(router, service)
+    return router
+
+
+def _add_facts(router: APIRouter, service: Service) -> None:
+    """Add the routes that tell about the server."""
+
     @router.get("/get_model_info")
     @router.get("/model_info", include_in_schema=False)
     async def model_info() -> dict[str, Any]:
@@ -70,16 +85,6 @@ def routes(service: Service) -> APIRouter:
     async def server_info() -> dict[str, Any]:
         settings = service.settings.model_dump(exclude={"api_key"})
         return {**settings, "version": PROTOCOL_VERSION, "internal_states": [await service.backend.ask("stats")]}
-
-    @router.get("/health_generate", response_model=None)
-    async def health_generate() -> Response:
-        request = Request(prompt=(Text("a"),), sampling=Sampling(max_tokens=1), stream=False)
-        async with aclosing(service.generate(request)) as chunks:  # type: ignore[type-var]
-            async for _ in chunks:
-                pass
-        return Response(status_code=200)
-
-    return router
 
 
 class _Call:
