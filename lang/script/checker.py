@@ -14,7 +14,7 @@ from ..errors import ParameterError
 from .checked import Checked, InputFact
 from .diagnostics import Report
 from .extents import LIST_LENGTHS, input_length, is_generated, length_of
-from .inference import FUNCTIONS, Binding, Inference, Names, narrowed, present_in
+from .inference import FUNCTIONS, Binding, Inference, Names, narrowed, present_hint, present_in
 from .kinds import NULL, STR, UNKNOWN, Kind, ListOf, Record, check_value, fits, is_all, is_optional, spelled, union
 from .options import NO_CONSTANT, constant_of, gen_parameters, select_method
 from .role_rules import RoleRules
@@ -68,7 +68,7 @@ class _Checker:
         self.is_open = self.header is None or not script.is_whole  # inputs could not be read
         self.types = TypeTable(report, broken, is_open=not script.is_whole)
         self.inference = Inference(report, is_open=self.is_open)
-        self.roles = RoleRules(report)
+        self.roles = RoleRules(report, blocks_are_closed=script.is_closed)
         self.gens: dict[Span, Kind | None] = {}
         self.options: dict[Span, Mapping[str, Any]] = {}
         self.methods: dict[Span, str] = {}
@@ -80,7 +80,7 @@ class _Checker:
         for item in self.script.items:
             if isinstance(item, TypeDefinition):
                 self._check_name(item.label, "a type")
-                if not self.types.define(item):
+                if not self.types.define(item) and item.label.name not in BUILT_IN:
                     self.report.error("E011", item.label.span, f"there is a type {item.label.name!r} already")
         self.types.resolve_all()
         if self.header is not None:
@@ -211,7 +211,7 @@ class _Checker:
             case ValueHole(_, value):
                 kind = self.inference.infer(value, names)
                 if is_optional(kind):
-                    hint = "put it into an @if that asks whether it is null"
+                    hint = present_hint(value)
                     self.report.warn("W002", value.span, "this may be missing, and would be written as null", hint)
                 return {}
             case Broken(_, broken):
@@ -291,7 +291,7 @@ class _Checker:
             if not 1 <= limit <= most:
                 self.report.error("E063", item.limit.span, f"@{word} takes 1 to {most:,} {what}, not {limit:,}")
             return max(0, min(limit, most))
-        if length is None and word == "for" and self.inference.kinds.get(item.items.span) != UNKNOWN:
+        if length is None and word == "for" and is_generated(item.items, names):
             hint = "write 'max N' after it: how many items there may be"
             self.report.error("E050", item.items.span, "the model decides how long this loop is", hint)
         if length is not None and length > most and length != LIST_LENGTHS:

@@ -109,7 +109,9 @@ def _has_broken_text(source: Source, report: Report) -> bool:
     for position, character in enumerate(source.text):
         if character == "\0" or "\ud800" <= character <= "\udfff":
             span = Span(position, position + 1)
-            report.error("E007", span, f"{character!r} is no character of a text", "is this a text file in UTF-8?")
+            is_byte = "\udc80" <= character <= "\udcff"  # what "surrogateescape" makes of a byte
+            what = f"the byte {ord(character) - 0xDC00:#04x} is not UTF-8" if is_byte else f"{character!r} is no text"
+            report.error("E007", span, what, "save the file as text in UTF-8")
             return True
     return False
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -71,8 +72,9 @@ class Diagnostic:
             f" {blue}{number} |{reset} {before}{marked}{after}".rstrip(),
             f" {blue}{' ' * len(number)} |{reset} {' ' * _columns(before)}{tint}{carets}{reset}",
         ]
-        if self.hint:
-            lines.append(f" {' ' * len(number)} {blue}={reset} {self.hint}")
+        margin = f" {' ' * len(number)} "
+        for index, line in enumerate(textwrap.wrap(self.hint or "", max(24, width - len(margin) - 2))):
+            lines.append(f"{margin}{blue}{' ' if index else '='}{reset} {line}")
         return "\n".join(lines)
 
     def __str__(self) -> str:

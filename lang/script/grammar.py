@@ -45,7 +45,7 @@ type_field: NAME ":" type
 ?expression: conjunction (_OR conjunction)*
 ?conjunction: negation (_AND negation)*
 ?negation: comparison
-    | _NOT negation
+    | _NOT negation -> inverse
 ?comparison: sum
     | sum COMPARE sum
     | sum _IN sum -> contains

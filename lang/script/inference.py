@@ -26,6 +26,7 @@ from .kinds import (
     members_of,
     spelled,
     union,
+    widened,
     without_null,
 )
 from .source import Span
@@ -228,7 +229,7 @@ class Inference:
         if NULL in (left, right):
             self.report.error("E017", expression.span, f"this is {answer} so: the value is never null")
             return
-        types = f"{spelled(left)} and {spelled(right)}"
+        types = f"{spelled(widened(left))} and {spelled(widened(right))}"
         self.report.error("E017", expression.span, f"this is {answer} so: the types are {types}")
 
     def _membership(self, expression: Operation, left: Kind, right: Kind) -> None:

@@ -149,6 +149,13 @@ def _bases(kind: Kind) -> set[str]:
     return set() if base is None else {base}
 
 
+def widened(kind: Kind) -> Kind:
+    """Return the type of a single constant as one says it in words: str for a text."""
+    if isinstance(kind, Literals) and len(kind.values) == 1:
+        return SCALARS[type(kind.values[0]).__name__]
+    return kind
+
+
 def fits(kind: Kind, wanted: Kind) -> bool:
     """True when every value of `kind` is one of `wanted`, as far as types can tell."""
     if UNKNOWN in (kind, wanted) or kind == wanted:

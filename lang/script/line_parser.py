@@ -157,4 +157,4 @@ def _listed(names: Iterable[str]) -> str:
 
 def _quoted(token: str) -> str:
     shown = token if len(token) <= 40 else token[:37] + "..."
-    return shown if shown.startswith('"') else f"'{shown}'"
+    return shown if shown.startswith('"') else f'"{shown}"' if shown == "'" else f"'{shown}'"

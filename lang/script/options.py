@@ -107,7 +107,8 @@ def _known(report: Report, options: Iterable[Option], names: tuple[str, ...], wh
         if name not in names:
             ours = next((own for own, parameter in GEN_OPTIONS.items() if parameter == name and own in names), None)
             hint = f"it is called {ours!r}" if ours else suggestion(name, names)
-            report.error("E030", span, f"{what} has no option {name!r}", hint or f"there are {', '.join(names)}")
+            there_are = f"there are {', '.join(names)}" if len(names) > 1 else f"its only option is {names[0]}"
+            report.error("E030", span, f"{what} has no option {name!r}", hint or there_are)
         elif name in seen:
             report.error("E032", span, f"{name!r} is given twice", "leave one of them out")
         else:

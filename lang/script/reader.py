@@ -42,9 +42,6 @@ FOREIGN = {
     "repeat": "every loop is bounded: write @for i in range(n)",
     "loop": "every loop is bounded: write @for i in range(n)",
     "foreach": "write @for item in items",
-    "endif": "every block ends with @end",
-    "endfor": "every block ends with @end",
-    "endfork": "every block ends with @end",
     "elseif": "write @elif",
     "elsif": "write @elif",
     "let": "write @set name = value",
@@ -121,20 +118,23 @@ class _Reader:
                 self.is_whole = False
                 break
             self._line(text, self.source.starts[number])
+        self.is_whole = self._has_room() and self.is_whole
         if self.is_whole:
             for block in self.blocks:
                 hint = "write @end where the block ends"
                 self.report.error("E003", _word_span(block.span, block.word), f"'@{block.word}' is never closed", hint)
             if not self.has_header:
                 self._missing_header(Span(0, 1))
+        is_closed = not self.blocks
         while self.blocks:
             self._close()
-        return Script(self.source, tuple(self.items), self.is_whole)
+        return Script(self.source, tuple(self.items), self.is_whole, is_closed)
 
     def _has_room(self) -> bool:
         if self.num_parts <= MAX_PARTS:
             return True
-        self.report.error("E062", Span(0, 1), f"the script has more than {MAX_PARTS:,} directives and holes")
+        message = f"the script has more than {MAX_PARTS:,} directives and holes"
+        self.report.error("E062", Span(0, 1), message, "split it into several scripts")
         return False
 
     def _line(self, text: str, start: int) -> None:
@@ -224,12 +224,14 @@ class _Reader:
 
     def _unknown(self, word: str, span: Span) -> None:
         near = suggestion("@" + word, [f"@{known}" for known in DIRECTIVES])
+        if word.startswith("end"):
+            near = "every block ends with '@end'"
         hint = FOREIGN.get(word) or near or r"write \@ where a line of text begins with @"
         self.report.error("E001", span, f"unknown directive '@{word}'", hint)
         meant = near.split("'@")[1].split("'")[0] if near else ""
         if meant in BLOCKS or word in OPENS_BLOCK:
             self._open(word, Broken(span), span)
-        elif meant == "end" or word.startswith("end"):
+        elif meant == "end":
             self._end(span)
         elif meant in ROLES:
             self._add(Role(span, meant))

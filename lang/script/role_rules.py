@@ -28,8 +28,9 @@ class _State:
 class RoleRules:
     """Follows the roles through one script."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, *, blocks_are_closed: bool) -> None:
         self.report = report
+        self._blocks_are_closed = blocks_are_closed
         self.state = _State()
         self.outside: Span | None = None  # the first text outside of roles
         self._outer: list[_State] = []
@@ -39,7 +40,8 @@ class RoleRules:
         """A line, or what follows in it."""
         self._no_samples()
         if self.state.lost is not None:
-            self.report.error("E021", line.span, "no role is open here", self.state.lost)
+            if self._blocks_are_closed:
+                self.report.error("E021", line.span, "no role is open here", self.state.lost)
             self.state = _State()  # once is enough
         elif self.state.role is None and self.outside is None and not self._outer:
             self.outside = line.span

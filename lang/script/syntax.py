@@ -302,8 +302,13 @@ Item = (
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A whole file. `is_whole`: nothing of it was left out, so that errors about what is missing make sense."""
+    """A whole file.
+
+    `is_whole`: nothing of it was left out, so that errors about what is missing make sense. `is_closed`: every block
+    ends where it says.
+    """
 
     source: Source
     items: tuple[Item, ...]
     is_whole: bool = True
+    is_closed: bool = True

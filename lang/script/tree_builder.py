@@ -192,10 +192,10 @@ class Builder:
             self.report.error("E008", self._span(token), f"the text {_short(token)} holds an unknown escape", hint)
         else:
             return text
-        return ""
+        return "?"  # not empty, which some options complain about
 
 
-OPERATORS = {"expression": "or", "conjunction": "and", "negation": "not", "contains": "in", "sum": "+"}
+OPERATORS = {"expression": "or", "conjunction": "and", "inverse": "not", "contains": "in", "sum": "+"}
 
 
 def depth(tree: Parsed) -> int:
