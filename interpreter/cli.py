@@ -14,9 +14,11 @@ import typer
 
 from .cli_chat import chat, generate
 from .cli_flags import SectionedCommand
+from .cli_graph import graph
 from .cli_options import Composition, ExitCode
 from .cli_report import complain, reported
 from .cli_run import run
+from .cli_scripts import check, explain, fmt
 
 
 def command_line() -> typer.Typer:
@@ -29,7 +31,7 @@ def command_line() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback(invoke_without_command=True)(_options)
-    for command in (run, generate, chat, plugins):
+    for command in (run, check, fmt, graph, explain, generate, chat, plugins):
         app.command(cls=SectionedCommand)(command)
     return app
 

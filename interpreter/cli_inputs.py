@@ -19,14 +19,20 @@ from typing import Any, get_type_hints
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from ..lang.errors import ParameterError, did_you_mean
-from .cli_options import Misuse
+from .cli_options import GRAPH, SCRIPT, Misuse
 from .cli_report import MODULE_NAME
 from .program import Program
+from .request_graph import RequestGraph
+from .script_program import load_script
 
 
 def load_program(target: str) -> Program:
-    """Return the program of `FILE.py`, or the one called NAME of `FILE.py:NAME`; without a name there must be one."""
+    """Return the program of a script, a graph as JSON, or a Python file: NAME of `FILE.py:NAME`, else the only one."""
     path, name = split_target(target)
+    if path.suffix == SCRIPT:
+        return load_script(path)
+    if path.suffix == GRAPH:
+        return RequestGraph.from_json(path.read_bytes()).program()
     programs = programs_of(path)
     if not programs:
         raise Misuse(f"{path} holds no program; decorate a function with @ramify.function")

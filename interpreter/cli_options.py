@@ -9,11 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 import typer
 
 from ..backend.api import Backend
+
+SCRIPT: Final = ".rmf"  # how the names of scripts end
+GRAPH: Final = ".json"  # and of graphs, as `ramify graph` writes them
 
 
 class ExitCode(IntEnum):
@@ -70,7 +73,10 @@ class Composition:
     debug: bool = False
 
 
-Target = Annotated[str, typer.Argument(metavar="FILE", help="A script (x.rmf) or a Python file (x.py, x.py:PROGRAM).")]
+Target = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="A script (x.rmf), a Python file (x.py, x.py:PROGRAM) or a graph (x.json)."),
+]
 Inputs = Annotated[
     list[str] | None,
     typer.Option(

@@ -12,12 +12,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import typer
 
 from ..backend.api import Backend
-from ..lang.errors import ClosedError, GenError, ParameterError, RamifyError, UnreachableError
+from ..lang.errors import ClosedError, GenError, ParameterError, RamifyError, ScriptError, UnreachableError
 from .cli_options import BackendChoice, Composition, ExitCode, Misuse
 from .progress import width_of
 
@@ -36,6 +36,13 @@ def reported(*, debug: bool) -> Iterator[None]:
         raise typer.Exit(ExitCode.READER_GONE) from None
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise
+    except ScriptError as error:
+        if debug:
+            raise
+        from ..lang.script import render_all
+
+        typer.echo(render_all(error.diagnostics, **look_of(sys.stderr)), err=True)
+        raise typer.Exit(ExitCode.USAGE) from None
     # The program is the user's own code: whatever it raises is shown with its place, not with our frames.
     except Exception as error:
         if debug:
@@ -85,6 +92,20 @@ def say(message: str, *, label: str = "") -> None:
 def _wrapped(text: str) -> list[str]:
     width = max(width_of(sys.stderr), 20)
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def look_of(stream: IO[str]) -> dict[str, Any]:
+    """Return how diagnostics look on a stream: as wide as it is, coloured on a terminal that may be."""
+    return {"width": max(width_of(stream), 40), "color": stream.isatty() and not os.environ.get("NO_COLOR")}
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "file"), plural(2, "file")
+    ('1 file', '2 files')
+    """
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def is_unreachable(error: BaseException | None) -> bool:

@@ -76,7 +76,7 @@ def test_failed_rows_are_lines_too_and_exit_with_4(run, write_rows):
     by_index = {line["index"]: line for line in lines}
     assert by_index[0]["ok"] and not any(by_index[index]["ok"] for index in (1, 2, 3))
     assert by_index[1]["error"]["type"] == "ValueError" and "ask.py" in by_index[1]["error"]["message"]
-    assert by_index[2]["error"]["message"].endswith("rows.jsonl:3: word=5 is not of type str, which the program declares")
+    assert by_index[2]["error"]["message"].endswith("3: word=5 is not of type str, which the program declares")
     assert "not an object of argument names" in by_index[3]["error"]["message"]
     assert "1 ok, 3 failed" in err and "ValueError: a wrong word" in err
 
