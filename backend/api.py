@@ -55,8 +55,12 @@ def new_id() -> str:
 class Hints:
     """What a program knows about its request and a scheduler may use; leaving all of it out is always correct.
 
-    - `program`: id of the running program. `group`: id shared by sibling branches of one fork.
-    - `keep_prefix`: later requests will extend this prompt.
+    - `program`: id of the running program. Its requests are as old as its first one: programs that have begun go on
+      before others begin.
+    - `group`: id shared by sibling branches of one fork, for backends that place requests. The engine keeps a whole
+      program together in line.
+    - `keep_prefix`: later requests will extend this prompt and its answer, so they should stay cached while the program
+      runs.
     - `priority`: higher runs first. `timeout`: seconds from submission until the request fails with `DeadlineError`.
     - `cache_salt`: requests share cached prefixes only within one salt (one tenant).
     """

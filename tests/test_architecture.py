@@ -49,6 +49,7 @@ PACKAGES: dict[str, frozenset[str]] = {
 TORCH_FREE = (
     *("scheduler", "intake", "waiting_queue", "policy", "admission", "running_batch", "batch_building", "batch"),
     *("kv_manager", "memory", "radix_cache", "tree_cache", "req", "results", "lifecycle", "messages", "stats"),
+    "programs",
     "output",
 )
 MAX_FILE, MAX_FUNCTION, MAX_POSITIONAL, MAX_DOCSTRING = 400, 50, 6, 6

@@ -67,6 +67,9 @@ class Extension:
 class PrefillAdder:
     """Collects the prefill rows of one forward.
 
+    What running programs will come back to gives way to the first in line only, so that a full cache is not lost to
+    requests that could as well wait.
+
     `budget`: tokens to compute. `reserved`: tokens the decoding rows need in this very step (they are kept free).
     `expected`: tokens that running requests will probably add later (an estimate). `is_alone`: nothing else runs, so
     the first request must be admitted whatever the estimate says.
@@ -81,6 +84,7 @@ class PrefillAdder:
         self.reserved = reserved
         self.expected = expected
         self.is_alone = is_alone
+        self.num_offered = 0
         self.extensions: list[Extension] = []
         self.chunked_req: Req | None = None  # the one whose prompt does not end in this forward
 
@@ -115,6 +119,7 @@ class PrefillAdder:
         end = self._chunk_end(req, prefix_len)
         if end <= prefix_len:
             return Verdict.NO_BUDGET
+        self.num_offered += 1
         # Locking first: it turns evictable memory into protected memory, which the check must not count on.
         self.kv.tree_cache.lock(match.node)
         if not self._fits(req, match.length, end):
@@ -135,6 +140,8 @@ class PrefillAdder:
             return False
         if self.is_alone and not self.extensions:
             return True
+        if self.num_offered > 1:
+            room -= self.kv.tree_cache.kept_size
         later = needed(cached_len, req.num_to_compute) + self.ratio * _tokens_to_come(req)
         return later + self.expected <= room
 

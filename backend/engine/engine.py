@@ -27,7 +27,7 @@ from .prompts import Prompt, as_pieces, is_batch
 from .request_builder import RequestBuilder
 from .sampler import Sampler
 from .scheduler import Scheduler, SchedulerConfig
-from .stats import EngineStats
+from .stats import EngineStats, ProgramStats
 from .tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -189,6 +189,13 @@ class Engine:
     def stats(self) -> EngineStats:
         """Return the engine's counts, taken between two steps."""
         return self._front.thread.call(lambda scheduler: scheduler.stats())
+
+    def program_stats(self) -> dict[str, ProgramStats]:
+        """Return what each program used: those that run and the last thousand that ended, by `Hints.program`.
+
+        A program's own total is `result.usage`; this is for looking at an engine that many programs share.
+        """
+        return self._front.thread.call(lambda scheduler: scheduler.program_stats())
 
     def cache_snapshot(self) -> dict[str, Any]:
         """Return the prefix tree as plain values that JSON can hold: nodes with their tokens, locks and ages."""

@@ -34,6 +34,8 @@ class Intake:
                 lifecycle.refuse(req, error)
                 continue
             lifecycle.counters.prompt_tokens += len(req.origin_input_ids)
+            if req.program is not None:
+                lifecycle.programs.arrive(req, lifecycle.waiting_queue.clock)
             if self.jump_forward and req.matcher is not None and req.max_new_tokens:
                 self._begin(req)
             if not req.is_done:
@@ -56,7 +58,7 @@ class Intake:
     def _refusal(self, req: Req) -> RamifyError | None:
         """Why this request can never run, or None; fixes its limit of new tokens."""
         prompt_len, max_context = len(req.origin_input_ids), self.lifecycle.kv.pool.max_context
-        room = max_context - prompt_len
+        room = max_context - prompt_len - (req.healing is not None)  # the token taken from it may come back
         if prompt_len == 0:
             return PromptError("the prompt is empty; it needs at least one token")
         if room < min(req.sampling.max_tokens, 1):

@@ -27,6 +27,7 @@ def check_scheduler(scheduler: Scheduler) -> None:
     kv.allocator.check()
     kv.pool.check({req.row for req in holding})
     queue.check()
+    scheduler.lifecycle.programs.check(open_reqs)
     scheduler.running_batch.check()
     assert len({req.row for req in holding}) == len(holding), "two requests share a row"
     assert not any(req.is_done for req in open_reqs), "a request that has ended is still open"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .memory import Int64, ReqToTokenPool, TokenToKVPoolAllocator
-from .radix_cache import Match, RadixCache
+from .radix_cache import Match, RadixCache, TreeNode
 from .req import Req
 from .tree_cache import NullCache, TreeCache
 
@@ -124,14 +124,18 @@ class KVManager:
         table[rows, positions] = slots
         return slots
 
-    def release(self, req: Req) -> None:
-        """End `req`'s hold on memory: its KV goes to the tree, duplicates, the partial page and the row are freed."""
+    def release(self, req: Req) -> TreeNode:
+        """End `req`'s hold on memory: its KV goes to the tree, duplicates, the partial page and the row are freed.
+
+        Returns the tree's node where its KV ends.
+        """
         end = self._allocated(req)
         slots = self.pool.req_to_token[req.row, :end]
         inserted = self.tree_cache.insert(req.token_array()[:end], req.cache_salt, slots)
         self.allocator.free(slots[req.cache_protected_len : inserted.num_existing].copy())
         self.allocator.free(slots[max(inserted.num_owned, req.cache_protected_len) :].copy())
         self._close(req)
+        return inserted.node
 
     def drop(self, req: Req, allocated: int) -> None:
         """End `req`'s hold on memory without keeping anything: its forward, which had `allocated` slots, failed."""

@@ -14,6 +14,8 @@ from ..api import Finish, TokenLogprob, Usage
 from .batch import Worker
 from .kv_manager import KVManager
 from .messages import StepOutput
+from .programs import Programs
+from .radix_cache import TreeNode
 from .req import Req
 from .stats import Counters
 from .waiting_queue import WaitingQueue
@@ -76,6 +78,7 @@ class Lifecycle:
         self.worker = worker
         self.waiting_queue = waiting_queue
         self.open_requests = OpenRequests()
+        self.programs = Programs(kv.tree_cache)
         self.counters = Counters()
         self.outputs: list[StepOutput] = []
         self.num_releases = 0  # tells the scheduler that memory came free
@@ -96,7 +99,9 @@ class Lifecycle:
         """The request ends as it should; its KV stays in the cache. One whose output was forced may have none."""
         req.finished = finish
         if req.row > 0:
-            self.release(req)
+            end = self.release(req)
+            if req.keep_prefix:
+                self.programs.keep(req, end)
         self._end(req)
 
     def fail(self, req: Req, error: RamifyError) -> None:
@@ -127,14 +132,15 @@ class Lifecycle:
         self.release(req)
         self.waiting_queue.add(req, self.kv.cached_len(req))
 
-    def release(self, req: Req) -> None:
-        """Give up memory and row."""
+    def release(self, req: Req) -> TreeNode:
+        """Give up memory and row; returns the tree's node where its KV ends."""
         row, known_len = req.row, req.cache_protected_len
         tokens = req.token_array()[: req.prefix_len]
-        self.kv.release(req)
+        end = self.kv.release(req)
         self.worker.close_row(row)
         self.num_releases += 1
         self.waiting_queue.prefix_cached(tokens, req.cache_salt, known_len)
+        return end
 
     def take_outputs(self) -> list[StepOutput]:
         """Return the outputs since the last call."""
@@ -144,6 +150,8 @@ class Lifecycle:
     def _end(self, req: Req) -> None:
         self.open_requests.remove(req)
         self.counters.completion_tokens += len(req.output_ids)
+        if req.program_record is not None:
+            self.programs.end(req, self.waiting_queue.clock)
         match req.error:
             case None:
                 pass

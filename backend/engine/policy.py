@@ -19,8 +19,8 @@ class Policy(Protocol):
     def rank(self, cached_len: int, arrived_at: float) -> float:
         """Rank a request with `cached_len` tokens in the cache.
 
-        `arrived_at` is the engine's work clock at its arrival: tokens of prompts computed so far, plus a constant for
-        each admitted request. It does not depend on the machine's speed.
+        `arrived_at` is the engine's work clock at its arrival, or its program's: tokens of prompts computed so far,
+        plus a constant for each admitted request. It does not depend on the machine's speed.
         """
         ...
 

@@ -31,6 +31,13 @@ def common_prefix_len(a: Tokens, b: Tokens) -> int:
 
 
 @dataclass(slots=True, eq=False)
+class Keep:
+    """Somebody will come back to the path that ends at `node`: it is evicted after everything that nobody keeps."""
+
+    node: TreeNode
+
+
+@dataclass(slots=True, eq=False)
 class TreeNode:
     """A run of tokens and the slots of their KV. The root is empty."""
 
@@ -40,8 +47,10 @@ class TreeNode:
     parent: TreeNode | None  # None: the root, or removed
     children: dict[Edge, TreeNode] = field(default_factory=dict)
     lock_ref: int = 0  # requests whose prefix ends here or below
+    keep_ref: int = 0  # keeps that end here or below
+    keeps: set[Keep] | None = None  # those that end here
     last_access: int = 0  # logical time; a parent is never older than its children
-    is_queued: bool = False  # has its one entry in the eviction heap
+    entry: int = 0  # number of its one valid entry in the eviction heap; 0: none
 
     @property
     def is_evictable_leaf(self) -> bool:
@@ -70,10 +79,10 @@ class Inserted(NamedTuple):
 
 
 class RadixCache:
-    """Radix tree with namespaces, lock counts and least-recently-used eviction of unlocked leaves.
+    """Radix tree with namespaces, lock counts, keeps, and least-recently-used eviction of unlocked leaves.
 
     Every operation costs O(path length): token runs are compared as arrays, and eviction pops a heap in which each node
-    has at most one entry (an outdated one is put back with its newer time when it surfaces).
+    has at most one valid entry (one whose node was used or kept since is put back when it surfaces).
 
     >>> cache = RadixCache()
     >>> tokens = np.array([5, 6, 7], dtype=np.int32)
@@ -88,9 +97,12 @@ class RadixCache:
         self.root = TreeNode(b"", np.empty(0, dtype=np.int32), NO_SLOTS, None)
         self.evictable_size = 0  # tokens of nodes with lock_ref 0
         self.protected_size = 0  # tokens of locked nodes
+        self.kept_size = 0  # tokens of nodes that could be evicted but are kept
         self._clock = 0
-        self._heap: list[tuple[int, int, TreeNode]] = []
-        self._num_pushed = 0  # second heap key: ties are broken by age of the entry, never by comparing nodes
+        # (is kept, last access, number of the entry, node); the number also keeps nodes from being compared
+        self._heap: list[tuple[bool, int, int, TreeNode]] = []
+        self._num_pushed = 0
+        self._num_stale = 0  # entries that are not valid any more
 
     def match_len(self, tokens: Tokens, salt: str) -> int:
         """Length of the longest cached prefix of `tokens` in namespace `salt`; changes nothing."""
@@ -155,7 +167,7 @@ class RadixCache:
             return []
         freed = []
         for gone in [doomed, *self._below(doomed)]:
-            assert gone.lock_ref == 0, "a locked node was to be discarded"
+            assert gone.lock_ref == gone.keep_ref == 0, "a locked or kept node was to be discarded"
             freed.append(gone.slots)
             self.evictable_size -= len(gone.tokens)
             gone.children, gone.parent = {}, None
@@ -170,6 +182,7 @@ class RadixCache:
             if at.lock_ref == 0:
                 self.evictable_size -= len(at.tokens)
                 self.protected_size += len(at.tokens)
+                self.kept_size -= len(at.tokens) if at.keep_ref else 0
             at.lock_ref += 1
             at = at.parent
 
@@ -182,26 +195,61 @@ class RadixCache:
             if at.lock_ref == 0:
                 self.evictable_size += len(at.tokens)
                 self.protected_size -= len(at.tokens)
+                self.kept_size += len(at.tokens) if at.keep_ref else 0
+            at = at.parent
+        self._queue(node)
+
+    def keep(self, node: TreeNode) -> Keep:
+        """Evict `node` and its ancestors only when nothing else is left, until `unkeep`."""
+        keep = Keep(node)
+        node.keeps = node.keeps or set()
+        node.keeps.add(keep)
+        at: TreeNode | None = node
+        while at is not None:
+            if at.keep_ref == at.lock_ref == 0:
+                self.kept_size += len(at.tokens)
+            at.keep_ref += 1
+            at = at.parent
+        return keep
+
+    def unkeep(self, keep: Keep) -> None:
+        """Undo one `keep`."""
+        node = keep.node
+        assert node.keeps is not None
+        node.keeps.remove(keep)
+        at: TreeNode | None = node
+        while at is not None:
+            at.keep_ref -= 1
+            if at.keep_ref == 0:
+                self.kept_size -= 0 if at.lock_ref else len(at.tokens)
+                self._num_stale += at.entry > 0
+                at.entry = 0  # it says that the node is kept, and would surface too late
             at = at.parent
         self._queue(node)
 
     def evict(self, num_tokens: int) -> list[Slots]:
-        """Drop at least `num_tokens` tokens (or all that can go), least recently used first; returns their slots.
+        """Drop at least `num_tokens` tokens (or all that can go); returns their slots.
 
-        A leaf that is longer than needed loses only its tail, so a prefix stays useful as long as possible.
+        What nobody keeps goes first, and of that what was used longest ago. A leaf that is longer than needed loses
+        only its tail, so a prefix stays useful as long as possible.
         """
         freed: list[Slots] = []
         while num_tokens > 0 and self._heap:
-            accessed, _, node = heapq.heappop(self._heap)
-            node.is_queued = False
+            is_kept, accessed, number, node = heapq.heappop(self._heap)
+            if node.entry != number:
+                self._num_stale -= 1
+                continue
+            node.entry = 0
             if not node.is_evictable_leaf:
                 continue
-            if accessed != node.last_access:
+            if (is_kept, accessed) != (node.keep_ref > 0, node.last_access):
                 self._queue(node)
                 continue
             keep = max(0, len(node.tokens) - -(-num_tokens // self.page_size) * self.page_size)
-            num_tokens -= len(node.tokens) - keep
-            self.evictable_size -= len(node.tokens) - keep
+            num_gone = len(node.tokens) - keep
+            num_tokens -= num_gone
+            self.evictable_size -= num_gone
+            self.kept_size -= num_gone if node.keep_ref else 0
             freed.append(node.slots[keep:])
             if keep:
                 node.tokens, node.slots = node.tokens[:keep].copy(), node.slots[:keep].copy()
@@ -232,15 +280,16 @@ class RadixCache:
                     "salt": node.edge[0] if isinstance(node.edge, tuple) else None,  # None: that of the parent
                     "tokens": node.tokens.tolist(),
                     "locks": node.lock_ref,
+                    "keeps": node.keep_ref,
                     "age": self._clock - node.last_access,
                 }
             )
-        sizes = {"evictable": self.evictable_size, "protected": self.protected_size}
+        sizes = {"evictable": self.evictable_size, "protected": self.protected_size, "kept": self.kept_size}
         return {"page_size": self.page_size, **sizes, "nodes": nodes}
 
     def check(self) -> None:
         """Recount sizes, links, locks and order from scratch; assert that they agree."""
-        evictable = protected = 0
+        evictable = protected = kept = num_entries = 0
         for node in self.nodes():
             parent = node.parent
             assert parent is not None and parent.children[node.edge] is node, "a child's links disagree"
@@ -251,12 +300,19 @@ class RadixCache:
             assert isinstance(node.edge, tuple) == (parent is self.root), "a namespace is missing or misplaced"
             assert node.lock_ref >= sum(child.lock_ref for child in node.children.values()), "an ancestor is unlocked"
             assert parent is self.root or parent.last_access >= node.last_access, "a parent is older than its child"
-            assert not node.is_evictable_leaf or node.is_queued, "eviction cannot find an unlocked leaf"
+            assert not node.is_evictable_leaf or node.entry, "eviction cannot find an unlocked leaf"
+            keeps = node.keeps or ()
+            assert all(keep.node is node for keep in keeps), "a keep points elsewhere"
+            below = sum(child.keep_ref for child in node.children.values())
+            assert node.keep_ref == len(keeps) + below, "keeps are miscounted"
+            num_entries += node.entry > 0
             if node.lock_ref:
                 protected += len(node.tokens)
             else:
                 evictable += len(node.tokens)
-        assert (evictable, protected) == (self.evictable_size, self.protected_size), "the tree's sizes are wrong"
+                kept += len(node.tokens) if node.keep_ref else 0
+        sizes = (self.evictable_size, self.protected_size, self.kept_size)
+        assert (evictable, protected, kept) == sizes, "the tree's sizes are wrong"
 
     def _aligned(self, length: int) -> int:
         return length - length % self.page_size
@@ -270,7 +326,7 @@ class RadixCache:
         parent = node.parent
         assert parent is not None
         head = TreeNode(node.edge, node.tokens[:length].copy(), node.slots[:length].copy(), parent)
-        head.lock_ref, head.last_access = node.lock_ref, node.last_access
+        head.lock_ref, head.keep_ref, head.last_access = node.lock_ref, node.keep_ref, node.last_access
         parent.children[node.edge] = head
         node.tokens, node.slots, node.parent = node.tokens[length:].copy(), node.slots[length:].copy(), head
         node.edge = node.tokens[: self.page_size].tobytes()
@@ -282,14 +338,23 @@ class RadixCache:
         assert parent is not None
         del parent.children[leaf.edge]
         leaf.parent = None
+        if leaf.keeps:
+            for keep in leaf.keeps:
+                keep.node = parent
+            parent.keeps = (parent.keeps or set()) | leaf.keeps
         self._queue(parent)
 
     def _queue(self, node: TreeNode) -> None:
         """Give an evictable leaf its entry in the eviction heap."""
-        if node.is_evictable_leaf and not node.is_queued:
-            node.is_queued = True
-            self._num_pushed += 1
-            heapq.heappush(self._heap, (node.last_access, self._num_pushed, node))
+        if not node.is_evictable_leaf or node.entry:
+            return
+        self._num_pushed += 1
+        node.entry = self._num_pushed
+        heapq.heappush(self._heap, (node.keep_ref > 0, node.last_access, node.entry, node))
+        if self._num_stale > 64 + len(self._heap) // 2:
+            self._heap = [item for item in self._heap if item[3].entry == item[2]]
+            heapq.heapify(self._heap)
+            self._num_stale = 0
 
     def _below(self, top: TreeNode) -> Iterator[TreeNode]:
         stack = list(top.children.values())

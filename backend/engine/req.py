@@ -17,6 +17,7 @@ from ..api import Finish, TokenLogprob
 
 if TYPE_CHECKING:
     from .grammar.api import Matcher
+    from .programs import Program
     from .radix_cache import TreeNode
 
 
@@ -50,8 +51,8 @@ class Req:
     matcher: Matcher | None = None  # set once its constraint is compiled
     priority: int = 0
     deadline: float | None = None  # time.monotonic() seconds
-    group: str | None = None
     program: str | None = None
+    keep_prefix: bool = False  # its program will go on from it
     cache_salt: str = ""
     # first prompt token whose logprob is wanted; None: no prompt logprobs. Caps the usable prefix match at start - 1.
     logprob_start_len: int | None = None
@@ -70,6 +71,8 @@ class Req:
     num_retractions: int = 0
     arrival_seq: int = 0  # place in line, kept over retraction; written by the waiting queue
     arrived_at: float = 0.0  # the queue's work clock then
+    program_record: Program | None = None  # what the engine knows of its program
+    path_before: int = 0  # tokens of the longest chain of its program's requests that had ended when it came
 
     # -- memory, written by the scheduler at admission and release
     row: int = -1  # index into ReqToTokenPool and every per-row table; -1: none

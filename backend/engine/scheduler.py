@@ -23,7 +23,7 @@ from .policy import Policy
 from .req import Req
 from .results import ResultProcessor
 from .running_batch import RunningBatch
-from .stats import EngineStats
+from .stats import EngineStats, ProgramStats
 from .tree_cache import TreeCache
 from .waiting_queue import Waiting, WaitingQueue
 
@@ -254,6 +254,10 @@ class Scheduler:
             protected=self.tree_cache.protected_size,
             total=self.kv.allocator.total,
         )
+
+    def program_stats(self) -> dict[str, ProgramStats]:
+        """Count what the programs of late used, by their id."""
+        return self.lifecycle.programs.stats()
 
     def check(self) -> None:
         """Recount everything and assert the invariants; between two steps."""

@@ -22,6 +22,28 @@ class Counters:
     steps: int = 0  # forwards
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramStats:
+    """What one program used so far; a request's tokens count when it ends.
+
+    `critical_path_tokens`: generated tokens along the longest chain of requests, each sent after the one before had
+    ended: what no wider batch makes shorter. `seconds`: from its first request to the end of its last, or to now.
+    """
+
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    critical_path_tokens: int
+    seconds: float
+    open_requests: int
+
+    @property
+    def cache_hit_rate(self) -> float:
+        """Share of the prompt tokens that came from the cache, 0 before the first prompt."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class EngineStats:
     """One moment of the engine; read as attributes or as a mapping (`stats["running"]`, `dict(stats)`).

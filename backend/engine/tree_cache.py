@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .radix_cache import NO_SLOTS, Inserted, Match, Slots, Tokens, TreeNode
+from .radix_cache import NO_SLOTS, Inserted, Keep, Match, Slots, Tokens, TreeNode
 
 
 class TreeCache(Protocol):
@@ -18,6 +18,7 @@ class TreeCache(Protocol):
 
     evictable_size: int
     protected_size: int
+    kept_size: int
 
     def match_len(self, tokens: Tokens, salt: str) -> int:
         """Length of the longest cached prefix; changes nothing."""
@@ -41,6 +42,14 @@ class TreeCache(Protocol):
 
     def unlock(self, node: TreeNode) -> None:
         """Undo one `lock`."""
+        ...
+
+    def keep(self, node: TreeNode) -> Keep:
+        """Evict a path after everything that nobody keeps."""
+        ...
+
+    def unkeep(self, keep: Keep) -> None:
+        """Undo one `keep`."""
         ...
 
     def evict(self, num_tokens: int) -> list[Slots]:
@@ -71,6 +80,7 @@ class NullCache:
         self._root = TreeNode(b"", np.empty(0, dtype=np.int32), NO_SLOTS, None)
         self.evictable_size = 0
         self.protected_size = 0
+        self.kept_size = 0
 
     def match_len(self, tokens: Tokens, salt: str) -> int:
         """Nothing is cached."""
@@ -94,6 +104,13 @@ class NullCache:
     def unlock(self, node: TreeNode) -> None:
         """There is nothing to unlock."""
 
+    def keep(self, node: TreeNode) -> Keep:
+        """There is nothing to keep."""
+        return Keep(node)
+
+    def unkeep(self, keep: Keep) -> None:
+        """There is nothing to let go."""
+
     def evict(self, num_tokens: int) -> list[Slots]:
         """There is nothing to evict."""
         return []
@@ -108,7 +125,7 @@ class NullCache:
 
     def snapshot(self) -> dict[str, Any]:
         """An empty tree."""
-        return {"page_size": 1, "evictable": 0, "protected": 0, "nodes": []}
+        return {"page_size": 1, "evictable": 0, "protected": 0, "kept": 0, "nodes": []}
 
     def check(self) -> None:
         """Always consistent."""

@@ -17,6 +17,8 @@ from .req import Req
 
 # Clock units for admitting a request, whatever its length: without it, fully cached requests would age nobody.
 ADMISSION_COST = 16
+# How much older than itself, in clock units, its program can make a request: what bounds how long anybody is passed.
+MAX_HEAD_START = 65_536
 
 PrefixKey = tuple[str, bytes, int]
 
@@ -27,8 +29,8 @@ class Waiting:
 
     req: Req
     seq: int  # order of arrival
-    arrived_at: float  # work clock at arrival, of the first of its group
-    group_seq: int  # `seq` of the first of its group
+    line_seq: int  # order of arrival of its program
+    line_at: float  # work clock at the arrival of its program, at most `MAX_HEAD_START` before its own
     prefix_key: PrefixKey  # sorts requests of a common prefix side by side
     cached_len: int = 0
     num_overtaken: int = 0  # admissions that passed it because it did not fit
@@ -36,15 +38,12 @@ class Waiting:
     is_waiting: bool = True
 
 
-@dataclass(slots=True)
-class _Group:
-    seq: int
-    arrived_at: float
-    num_waiting: int = 0
-
-
 class WaitingQueue:
-    """Priority first, then retracted requests, then the policy's rank, then arrival; siblings of a group together."""
+    """Priority first, then retracted requests, then the policy's rank, then arrival.
+
+    A request is as old as its program: programs that have begun go on before others begin, so that few of them share
+    the cache at a time, and those end early.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -52,7 +51,6 @@ class WaitingQueue:
         self._entries: dict[Req, Waiting] = {}
         self._heap: list[tuple[tuple[float, ...], int, Waiting]] = []
         self._by_prefix: list[Waiting] = []
-        self._groups: dict[str, _Group] = {}
         self._num_seen = 0
         self._num_pushed = 0
 
@@ -68,13 +66,14 @@ class WaitingQueue:
         if req.arrival_seq == 0:
             self._num_seen += 1
             req.arrival_seq, req.arrived_at = self._num_seen, self.clock
-        seq, group_seq, arrived_at = req.arrival_seq, req.arrival_seq, req.arrived_at
-        if req.group is not None:
-            group = self._groups.setdefault(req.group, _Group(seq, arrived_at))
-            group.num_waiting += 1
-            group_seq, arrived_at = group.seq, group.arrived_at
+        seq, line_seq, line_at = req.arrival_seq, req.arrival_seq, req.arrived_at
+        program = req.program_record
+        if program is not None:
+            if not program.first_seq:
+                program.first_seq, program.first_arrived_at = seq, line_at
+            line_seq, line_at = program.first_seq, max(program.first_arrived_at, line_at - MAX_HEAD_START)
         key = (req.cache_salt, req.token_array().tobytes(), seq) if self.policy.uses_cache else ("", b"", seq)
-        entry = Waiting(req, seq, arrived_at, group_seq, key, cached_len if self.policy.uses_cache else 0)
+        entry = Waiting(req, seq, line_seq, line_at, key, cached_len if self.policy.uses_cache else 0)
         self._entries[req] = entry
         if self.policy.uses_cache:
             insort(self._by_prefix, entry, key=_prefix_key)
@@ -133,19 +132,17 @@ class WaitingQueue:
                         self._push(entry)
 
     def check(self) -> None:
-        """Assert that the order, the index and the groups hold the same requests."""
+        """Assert that the order and the index hold the same requests."""
         valid = {entry for _, version, entry in self._heap if entry.is_waiting and entry.version == version}
         assert valid == set(self._entries.values()), "a waiting request is lost in the order"
         if self.policy.uses_cache:
             keys = [entry.prefix_key for entry in self._by_prefix]
             assert len(keys) == len(self._entries) and keys == sorted(keys), "the prefix index is wrong"
-        grouped = sum(group.num_waiting for group in self._groups.values())
-        assert grouped == sum(req.group is not None for req in self._entries), "a group's count is wrong"
 
     def _key(self, entry: Waiting) -> tuple[float, ...]:
         req = entry.req
-        rank = self.policy.rank(entry.cached_len, entry.arrived_at)
-        return (-req.priority, req.num_retractions == 0, rank, entry.group_seq, entry.seq)
+        rank = self.policy.rank(entry.cached_len, entry.line_at)
+        return (-req.priority, req.num_retractions == 0, rank, entry.line_at, entry.line_seq, entry.seq)
 
     def _push(self, entry: Waiting) -> None:
         self._num_pushed += 1
@@ -154,15 +151,9 @@ class WaitingQueue:
 
     def _leave(self, entry: Waiting) -> None:
         entry.is_waiting = False
-        req = entry.req
-        del self._entries[req]
+        del self._entries[entry.req]
         if self.policy.uses_cache:
             del self._by_prefix[bisect_left(self._by_prefix, entry.prefix_key, key=_prefix_key)]
-        if req.group is not None:
-            group = self._groups[req.group]
-            group.num_waiting -= 1
-            if not group.num_waiting:
-                del self._groups[req.group]
 
 
 def _prefix_key(entry: Waiting) -> PrefixKey:

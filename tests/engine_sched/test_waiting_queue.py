@@ -1,4 +1,4 @@
-"""The order of waiting requests: policies, priorities, groups, and that it follows the cache."""
+"""The order of waiting requests: policies, priorities, programs, and that it follows the cache."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ramify.backend.engine.policy import AgedLongestPrefixMatch, FirstComeFirstServed, LongestPrefixMatch
+from ramify.backend.engine.programs import Program
 from ramify.backend.engine.radix_cache import common_prefix_len
 from ramify.backend.engine.req import Req
 from ramify.backend.engine.waiting_queue import WaitingQueue
@@ -85,19 +86,20 @@ def test_a_retracted_request_keeps_its_place_in_line() -> None:
     assert drain(queue) == ["first", "second", "third"]
 
 
-def test_siblings_of_a_group_stay_together() -> None:
-    queue = WaitingQueue(AgedLongestPrefixMatch())
-    queue.add(req("a1", group="a"), 0)
-    queue.add(req("b1", group="b"), 0)
+@pytest.mark.parametrize("policy", [FirstComeFirstServed, AgedLongestPrefixMatch])
+def test_a_request_is_as_old_as_its_program(policy: type) -> None:
+    queue, a, b = WaitingQueue(policy()), Program("a"), Program("b")
+    queue.add(req("a1", program_record=a), 0)
+    queue.add(req("b1", program_record=b), 0)
     queue.clock = 1000
     queue.add(req("c"), 0)
-    queue.add(req("a2", group="a"), 0)
+    queue.add(req("a2", program_record=a), 0)
     assert drain(queue) == ["a1", "a2", "b1", "c"]
 
 
 def test_removed_requests_are_gone() -> None:
     queue = WaitingQueue(LongestPrefixMatch())
-    gone, stays = req("gone", group="g"), req("stays", group="g")
+    gone, stays = req("gone"), req("stays")
     queue.add(gone, 5)
     queue.add(stays, 0)
     assert queue.remove(gone) and not queue.remove(gone)
