@@ -40,7 +40,7 @@ PACKAGES: dict[str, frozenset[str]] = {
     "interpreter": frozenset({"jinja2", "pydantic", "rich", "typer"}),
     "backend": frozenset({"httpx", "jinja2", "pydantic", "rich"}),
     "backend.engine": frozenset({"torch", "numpy", "transformers", "tokenizers", "safetensors", "huggingface_hub"})
-    | {"jinja2", "lark", "llguidance", "outlines_core", "regex"},
+    | {"jinja2", "lark", "llguidance", "outlines_core", "xgrammar", "regex"},
     "backend.server": frozenset({"fastapi", "starlette", "uvicorn", "msgspec", "prometheus_client"})
     | {"pydantic", "pydantic_settings", "typer", "rich"},
     "kernels": frozenset({"torch", "triton", "numpy"}),

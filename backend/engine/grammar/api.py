@@ -6,7 +6,7 @@ plugins of the entry-point group `ramify.grammars`; called by the compile servic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +23,13 @@ MaskRow = NDArray[np.int32]
 def num_mask_words(vocabulary_size: int) -> int:
     """Return how many int32 words a mask of `vocabulary_size` tokens takes."""
     return -(-vocabulary_size // 32)
+
+
+def mask_of(token_ids: Collection[int], vocabulary_size: int) -> MaskRow:
+    """Return a new mask in which exactly `token_ids` are legal."""
+    bits = np.zeros(num_mask_words(vocabulary_size) * 32, dtype=np.bool_)
+    bits[list(token_ids)] = True
+    return np.packbits(bits, bitorder="little").view(np.int32)
 
 
 def fill_single(row: MaskRow, token_id: int) -> None:

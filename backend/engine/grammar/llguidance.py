@@ -18,7 +18,7 @@ from ....lang.errors import ConstraintError, DeadEndError
 from ....lang.schema_keywords import HELD_FORMATS, UNHELD_KEYWORDS
 from ...api import ConstraintKind
 from ..vocabulary import Vocabulary
-from .api import MaskRow, fill_single, num_mask_words
+from .api import MaskRow, fill_single, mask_of, num_mask_words
 from .forced_text import ForcedText
 from .json_formats import spell_out_formats
 from .json_schema import parse_schema
@@ -78,8 +78,8 @@ class LlguidanceTokens:
         hidden = vocabulary.special_ids | vocabulary.eos_ids
         spellings = enumerate(vocabulary.token_bytes)
         self.of_byte = {text[0]: token_id for token_id, text in spellings if len(text) == 1 and token_id not in hidden}
-        self.eos_mask = _mask_of(vocabulary.eos_ids, vocabulary.size)
-        self.all_mask = _mask_of(range(vocabulary.size), vocabulary.size)
+        self.eos_mask = mask_of(vocabulary.eos_ids, vocabulary.size)
+        self.all_mask = mask_of(range(vocabulary.size), vocabulary.size)
 
 
 class LlguidanceGrammar:
@@ -221,12 +221,6 @@ class _Tokens:
     def __call__(self, text: bytes) -> list[int]:
         """Tokenise; asked only for forced text, which the grammars here do without."""
         return []
-
-
-def _mask_of(token_ids: Any, size: int) -> MaskRow:
-    bits = np.zeros(num_mask_words(size) * 32, dtype=np.bool_)
-    bits[list(token_ids)] = True
-    return np.packbits(bits, bitorder="little").view(np.int32)
 
 
 def _reason(message: str) -> str:
