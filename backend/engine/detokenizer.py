@@ -43,10 +43,16 @@ class Detokenizer:
         )
         self._min_tokens = sampling.min_tokens
         self._num_tokens = 0
+        self._is_healed = False  # its first token belongs to the prompt in part, so no token can be reused
         self._ready: list[str] = []
         self._sent_len = 0  # characters in `_ready` so far, taken or not; used with a scanner only
         self._whole_len = 0  # text length after the last token that ended a character
         self._ends: list[int] = []  # text length after each token, or `_NOT_WHOLE` inside a character
+
+    def skip(self, num_bytes: int) -> None:
+        """The next token begins with so many bytes of the prompt, which are no part of the text."""
+        self._is_healed = True
+        self._decoder.skip(num_bytes)
 
     def push(self, token_id: int) -> Finish | None:
         """Add one output token; a `Finish` when a stop string or pattern ended the text."""
@@ -71,7 +77,7 @@ class Detokenizer:
             if stopped is not None:
                 return stopped
             self._release(self._scanner, self._scanner.text_len)
-        return replace(finish, num_kept=self._num_tokens, tail="")
+        return replace(finish, num_kept=0 if self._is_healed else self._num_tokens, tail="")
 
     def take(self) -> str:
         """Return the text that became safe to send since the last call."""
@@ -85,7 +91,9 @@ class Detokenizer:
             self._ends.append(scanner.text_len if self._decoder.is_whole else _NOT_WHOLE)
             self._whole_len = max(self._whole_len, self._ends[-1])
         self._release(scanner, scanner.safe_len)
-        return None if match is None else Finish("stop", match.matched, *self._cut(scanner, match))
+        if match is None:
+            return None
+        return Finish("stop", match.matched, *((0, "") if self._is_healed else self._cut(scanner, match)))
 
     def _release(self, scanner: StopScanner, end: int) -> None:
         if end > self._sent_len:

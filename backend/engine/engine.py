@@ -48,7 +48,7 @@ class Engine:
       `page_size`: tokens a page of it. `chunked_prefill_size`: most tokens of one forward.
     - `radix_cache`: keep prefixes for later requests. `policy`: order of admission. `grammar`: plugin for constraints.
     - `jump_forward`: tokens that a constraint leaves no choice about are appended without sampling and computed in one
-      go; the output is the same.
+      go; the output is the same. `heal`: heal the border between prompt and answer, for requests that do not say.
     - `num_threads`: of torch; None leaves torch's own choice. `seed`: for requests that bring none.
 
     Thread-safe. A `Backend`: pass it wherever one is taken. Close it, or use it in a `with` block.
@@ -74,6 +74,7 @@ class Engine:
         overlap: bool | None = None,
         grammar: str = "auto",
         jump_forward: bool = True,
+        heal: bool = False,
         num_threads: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -102,7 +103,7 @@ class Engine:
         thread.start(Scheduler(worker, kv, make_policy(), thread.emit, config))
         self.tokenizer = tokenizer
         self.folder = loaded.folder
-        self._front = Front(thread, RequestBuilder(tokenizer, context_len=context_len, seed=seed), grammars)
+        self._front = Front(thread, RequestBuilder(tokenizer, context_len=context_len, seed=seed, heal=heal), grammars)
         self._capabilities = Capabilities(
             model="ramify-embedded" if model is None else str(model),
             chat_template=tokenizer.chat_template,

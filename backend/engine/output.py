@@ -42,6 +42,25 @@ def push_token(req: Req, token: int) -> Finish | None:
     return finish if text is None else text.end(finish)
 
 
+def put_back(req: Req, token: int) -> bool:
+    """Take the token that replaces the prompt's last one; returns whether it has the same text.
+
+    If so it goes back to the prompt, and the request is as it would be without healing. A longer one is the first of
+    the output, still to be pushed; what the prompt has of it is no part of the text.
+    """
+    healing = req.healing
+    assert healing is not None
+    req.healing = None
+    if not healing.is_same(token):
+        if req.output_text is not None:
+            req.output_text.skip(len(healing.prefix))
+        return False
+    if not healing.accept(token):
+        raise BackendError(f"token {token} was sampled although it does not go on from the prompt")
+    req.extend_prompt(token)
+    return True
+
+
 def push_forced(req: Req, *, room: int) -> Finish | None:
     """Append the tokens that the constraint forces here, `room` at most; how they end the request, if they do.
 

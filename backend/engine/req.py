@@ -17,6 +17,7 @@ from ..api import Finish, TokenLogprob
 
 if TYPE_CHECKING:
     from .grammar.api import Matcher
+    from .healing import HealingMatcher
     from .programs import Program
     from .radix_cache import TreeNode
 
@@ -36,6 +37,10 @@ class OutputText(Protocol):
         """Return the text that became safe to send since the last call."""
         ...
 
+    def skip(self, num_bytes: int) -> None:
+        """The next token begins with so many bytes of the prompt, which are no part of the text."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class Req:
@@ -49,6 +54,7 @@ class Req:
     stop_token_ids: frozenset[int] = frozenset()  # end-of-sequence included unless ignore_eos
     output_text: OutputText | None = None
     matcher: Matcher | None = None  # set once its constraint is compiled
+    healing: HealingMatcher | None = None  # the matcher, until it has replaced the token taken from the prompt's end
     priority: int = 0
     deadline: float | None = None  # time.monotonic() seconds
     program: str | None = None
@@ -96,6 +102,11 @@ class Req:
         """Token number `position` of `fill_ids`."""
         num_prompt = len(self.origin_input_ids)
         return self.origin_input_ids[position] if position < num_prompt else self.output_ids[position - num_prompt]
+
+    def extend_prompt(self, token: int) -> None:
+        """Put back the token that was taken from the prompt's end."""
+        self.origin_input_ids = [*self.origin_input_ids, token]
+        self._tokens = None
 
     def token_array(self) -> NDArray[np.int32]:
         """`fill_ids` as an array (num_tokens,), built once and then only extended; never write to it."""

@@ -15,9 +15,10 @@ from functools import partial
 from ...lang.constraints import check_characters
 from ...lang.errors import ParameterError, PromptError
 from ...lang.sampling import Sampling
-from ..api import Hints, Piece, Request
+from ..api import Hints, Piece, Request, Text
 from .detokenizer import Detokenizer
 from .grammar.api import CompiledGrammar, Matcher
+from .healing import HealingMatcher, TokenHealer
 from .output import may_end
 from .req import Req
 from .sampling_table import derive_seed
@@ -26,13 +27,15 @@ from .tokenizer import Tokenizer
 
 
 class RequestBuilder:
-    """Builds the `Req`s of one engine: `context_len` tokens at most, `seed` for requests that bring none."""
+    """Builds the `Req`s of one engine: `context_len` tokens at most, `seed` and `heal` for requests that bring none."""
 
-    def __init__(self, tokenizer: Tokenizer, *, context_len: int, seed: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, context_len: int, seed: int, heal: bool = False) -> None:
         self.tokenizer = tokenizer
         self.context_len = context_len
         self._random = random.Random(seed)
         self._num_built = 0
+        self._heals = heal
+        self._healer: TokenHealer | None = None
         self._lock = threading.Lock()
 
     def build(
@@ -54,15 +57,17 @@ class RequestBuilder:
         if not sampling.ignore_eos:
             stop_ids |= self.tokenizer.vocabulary.eos_ids
         hints, matchers = request.hints, _matchers(grammar, sampling.n)
+        healing = self._healing(request, ids, matchers)
         return tuple(
             Req(
                 rid=rid,
-                origin_input_ids=ids,
+                origin_input_ids=ids if healing[index] is None else ids[:-1],
                 sampling=replace(sampling, n=1, seed=derive_seed(seed, index)),
                 index=index,
                 stop_token_ids=stop_ids,
-                output_text=self._detokenizer(sampling, matchers[index], at_start=at_start),
-                matcher=matchers[index],
+                output_text=self._detokenizer(sampling, matchers[index], healing[index], at_start=at_start),
+                matcher=healing[index] or matchers[index],
+                healing=healing[index],
                 priority=hints.priority,
                 deadline=deadline,
                 program=hints.program,
@@ -107,10 +112,32 @@ class RequestBuilder:
             raise PromptError(f"token id {wrong} in the prompt is outside the vocabulary of {size} tokens")
         return ids
 
-    def _detokenizer(self, sampling: Sampling, matcher: Matcher | None, *, at_start: bool) -> Detokenizer:
+    def _healing(
+        self, request: Request, ids: list[int], matchers: Sequence[Matcher | None]
+    ) -> Sequence[HealingMatcher | None]:
+        """Return a matcher for each sample that begins with the bytes of the prompt's last token, or None for each.
+
+        Only text is healed that somebody wrote, not markup or earlier answers, and a token must stay before it.
+        """
+        sampling, vocabulary = request.sampling, self.tokenizer.vocabulary
+        if sampling.heal and sampling.prompt_logprobs is not None:
+            raise ParameterError("heal=True generates the prompt's last token again, so it has no prompt_logprobs")
+        heals = self._heals and sampling.prompt_logprobs is None if sampling.heal is None else sampling.heal
+        prefix = b"" if ids[-1] in vocabulary.special_ids else vocabulary.token_bytes[ids[-1]]
+        is_text = isinstance(request.prompt[-1], Text)
+        if not (heals and is_text and prefix and len(ids) > 1 and sampling.max_tokens):
+            return [None] * len(matchers)
+        with self._lock:
+            self._healer = self._healer or TokenHealer(vocabulary)
+        start = self._healer.start(prefix, matchers[0])
+        return [HealingMatcher(start, matcher) for matcher in matchers]
+
+    def _detokenizer(
+        self, sampling: Sampling, matcher: Matcher | None, healing: HealingMatcher | None, *, at_start: bool
+    ) -> Detokenizer:
         """Return the text of one sample, whose stops count only where its constraint is satisfied."""
         vocabulary = self.tokenizer.vocabulary
-        ends = None if matcher is None else partial(may_end, matcher, vocabulary)
+        ends = None if matcher is None else partial(may_end, healing or matcher, vocabulary)
         return Detokenizer(vocabulary, sampling, at_start=at_start, may_end=ends)
 
     def _identify(self, request_id: str) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from ...lang.errors import RamifyError
 from ..api import Finish, TokenLogprob
 from .batch import BatchResult, ScheduleBatch
 from .lifecycle import Lifecycle
-from .output import push_forced, push_token
+from .output import push_forced, push_token, put_back
 from .req import Req
 
 
@@ -61,23 +61,35 @@ class ResultProcessor:
 
     def _add_token(self, req: Req, token: int, logprob: TokenLogprob | None) -> int:
         """Append a token and those it forces, and end the request if one was its last; returns how many are forced."""
-        if logprob is not None:
-            req.output_logprobs.append(logprob)
-        num_before = len(req.output_ids) + 1
         try:
-            finish = push_token(req, token)
+            healing = req.healing
+            was_prompt = healing is not None and put_back(req, token)
+            if logprob is not None and not was_prompt:
+                req.output_logprobs.append(logprob)
+            finish = None if was_prompt else push_token(req, token)
+            num_sampled = len(req.output_ids)
+            if healing is not None and finish is None:
+                self._end_healing(req, free=healing.is_free, num_prompt=int(was_prompt))
             if finish is None and self.jump_forward and req.matcher is not None:
                 finish = push_forced(req, room=self.lifecycle.kv.allocator.total - req.num_tokens)
         except RamifyError as error:  # the text or the constraint cannot go on
             self.lifecycle.fail(req, error)
             return 0
-        num_forced = len(req.output_ids) - num_before
+        num_forced = len(req.output_ids) - num_sampled
         self.lifecycle.counters.forced_tokens += num_forced
         if finish is not None:
             self.lifecycle.finish(req, finish)
         elif req.stream:
             self.lifecycle.progress(req)
         return num_forced
+
+    def _end_healing(self, req: Req, *, free: bool, num_prompt: int) -> None:
+        """The prompt's last token is replaced: the row's sampling state is that of the new prompt from here on."""
+        if free:
+            req.matcher = None
+        self.lifecycle.counters.prompt_tokens += num_prompt
+        self.lifecycle.worker.close_row(req.row)
+        self.lifecycle.worker.open_row(req)
 
     def _add_input_logprobs(self, req: Req, span: range, entries: list[TokenLogprob]) -> None:
         """Append the entries for `span` that are new: a chunk computed again after retraction repeats some."""

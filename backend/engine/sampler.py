@@ -148,7 +148,8 @@ class Sampler:
         """Draw a column for each row of the logits `weights`, whose maxima are `peaks`; overwrites `weights`."""
         table = self._table
         rows = np.fromiter((req.row for req in reqs), dtype=np.int64)
-        positions = np.fromiter((len(req.output_ids) for req in reqs), dtype=np.int64)
+        # the draw that heals a prompt comes before the first, so that the others are what they are without it
+        positions = np.fromiter((len(req.output_ids) - (req.healing is not None) for req in reqs), dtype=np.int64)
         temperature, peak = (
             torch.from_numpy(column).to(weights.device).unsqueeze(-1) for column in (table.temperature[rows], peaks)
         )

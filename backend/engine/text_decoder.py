@@ -22,18 +22,23 @@ class TextDecoder:
     the tokenizer's decoder has it; otherwise it separates words and stays.
     """
 
-    __slots__ = ("_at_start", "_run", "_utf8", "_vocabulary")
+    __slots__ = ("_at_start", "_run", "_skipped", "_utf8", "_vocabulary")
 
     def __init__(self, vocabulary: Vocabulary, *, at_start: bool) -> None:
         self._vocabulary = vocabulary
         self._at_start = at_start and vocabulary.leading_space != "keep"
         self._utf8 = _new_utf8_decoder("replace")
         self._run = bytearray()
+        self._skipped = 0
 
     @property
     def is_whole(self) -> bool:
         """True when no byte waits for a later token."""
         return not self._run and not self._utf8.getstate()[0]
+
+    def skip(self, num_bytes: int) -> None:
+        """Leave out so many bytes of the next token."""
+        self._skipped = num_bytes
 
     def push(self, token_id: int) -> str:
         """Return the characters that this token completes."""
@@ -41,6 +46,8 @@ class TextDecoder:
         if token_id in vocabulary.special_ids:
             return ""
         data = vocabulary.token_bytes[token_id]
+        if self._skipped:
+            data, self._skipped = data[self._skipped :], 0
         if token_id in vocabulary.byte_fallback_ids:
             self._run += data
             return ""

@@ -369,7 +369,7 @@ def test_compiling_counts_for_the_deadline(engine: ramify.Engine, monkeypatch: p
     from concurrent.futures import Future
 
     never: Future[Any] = Future()
-    monkeypatch.setattr(engine._front.grammars, "compile", lambda constraint: never)
+    monkeypatch.setattr(engine._front.grammars, "compile", lambda constraint, plugin: never)
 
     async def read() -> None:
         request = Request(prompt=(Text("a"),), constraint=Regex("b"), hints=Hints(timeout=0.05))
