@@ -1,22 +1,20 @@
 """`python -m ramify`, and the `ramify` command: the composition root of the command line.
 
-It may import everything and puts together what `interpreter/cli.py` must not know: backends by name, and plugins.
+It may import everything and puts together what `interpreter/cli.py` must not know: backends by name, plugins, the
+server. Nothing of that is imported before a command needs it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .backend import registry
 from .backend.api import Backend
-from .interpreter.cli import add_missing, command_line
-from .interpreter.cli_options import Composition
+from .interpreter.cli import LateCommands, command_line
+from .interpreter.cli_options import Composition, PluginFacts
 from .lang.errors import ParameterError, did_you_mean
 
 
@@ -26,6 +24,11 @@ def open_backend(name: str, model: str | None, options: Mapping[str, Any]) -> It
 
     `name`: a server's URL, a model's folder or a plugin. `options`: keyword arguments it is made with.
     """
+    import asyncio
+    import inspect
+
+    from .backend import registry
+
     plugin, model = _plugin_of(name, model)
     make = registry.load("backends", plugin)
     known = inspect.signature(make).parameters
@@ -54,25 +57,33 @@ def _plugin_of(name: str, model: str | None) -> tuple[str, str | None]:
     return plugin, name
 
 
+def plugins() -> Mapping[str, Sequence[PluginFacts]]:
+    """Return the installed plugins by group."""
+    from .backend import registry
+
+    return {group: registry.plugins(group) for group in registry.GROUPS}
+
+
+def _add_server(app: Any) -> None:
+    from .backend.server.command import add_commands
+
+    add_commands(app)
+
+
+SERVER = LateCommands(
+    helps={
+        "serve": "Serve a model over HTTP.",
+        "config": "Print a server's settings, and where each comes from.",
+    },
+    add=_add_server,
+    extra="serve",
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (`sys.argv` unless `arguments` are given) and exit."""
-    app = command_line()
-    try:
-        from .backend.server.command import add_commands
-    except ModuleNotFoundError as error:
-        add_missing(app, "serve", "serve", error.name)
-    else:
-        add_commands(app)
-    app(
-        args=arguments,
-        prog_name="ramify",
-        obj=Composition(
-            version=__version__,
-            open_backend=open_backend,
-            groups=registry.GROUPS,
-            plugins=registry.plugins,
-        ),
-    )
+    composition = Composition(version=__version__, open_backend=open_backend, plugins=plugins)
+    command_line(SERVER)(args=arguments, prog_name="ramify", obj=composition)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
 """The `ramify` command, put together from the modules of its commands.
 
 It lives here because it runs programs, and like everything here it knows no engine: the composition root (the package's
-`__main__`, which may import everything) passes in how backends are opened and which plugins there are.
+`__main__`, which may import everything) passes in how backends are opened, and the plugins and commands there are.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from .cli_chat import chat, generate
 from .cli_flags import SectionedCommand
@@ -21,10 +24,24 @@ from .cli_run import run
 from .cli_scripts import check, explain, fmt
 
 
-def command_line() -> typer.Typer:
+@dataclass(frozen=True, slots=True)
+class LateCommands:
+    """Commands of another part of the package, which is imported when one of them is called.
+
+    `helps`: what they are called and what the list of commands says of them. `add` adds them to a command line.
+    `extra`: the extra that brings the modules they need.
+    """
+
+    helps: Mapping[str, str]
+    add: Callable[[typer.Typer], None]
+    extra: str
+
+
+def command_line(late: LateCommands | None = None) -> typer.Typer:
     """Make the command line; it is called with a `Composition` as `obj`."""
     app = typer.Typer(
         name="ramify",
+        cls=TyperGroup if late is None else _group_with(late),
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,  # plain text: the same on a terminal, in a pipe and in a log
@@ -36,14 +53,34 @@ def command_line() -> typer.Typer:
     return app
 
 
-def add_missing(app: typer.Typer, name: str, extra: str, module: str | None) -> None:
-    """Add a command that cannot run for want of a module, to say how to get it."""
+def _group_with(late: LateCommands) -> type[TyperGroup]:
+    class Group(TyperGroup):
+        def list_commands(self, ctx: Any) -> list[str]:
+            return [*super().list_commands(ctx), *late.helps]
 
-    def missing() -> None:
-        complain(f"ramify {name} needs the module {module!r}, which an extra adds: pip install 'ramify[{extra}]'")
-        raise typer.Exit(ExitCode.USAGE)
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:
+            """Return a command; of a late one what the list of commands needs."""
+            if cmd_name in late.helps:
+                return TyperCommand(cmd_name, help=late.helps[cmd_name])
+            return super().get_command(ctx, cmd_name)
 
-    app.command(name, help=f"Needs an extra: pip install 'ramify[{extra}]'.")(missing)
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            """Return the command that is called."""
+            name, *rest = args
+            return (name, _load(late, ctx, name), rest) if name in late.helps else super().resolve_command(ctx, args)
+
+    return Group
+
+
+def _load(late: LateCommands, context: Any, name: str) -> Any:
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+    try:
+        late.add(app)
+    except ModuleNotFoundError as error:
+        extra = f"pip install 'ramify[{late.extra}]'"
+        complain(f"ramify {name} needs the module {error.name!r}, which an extra adds: {extra}")
+        raise typer.Exit(ExitCode.USAGE) from None
+    return typer.main.get_group(app).get_command(context, name)
 
 
 def _options(
@@ -66,9 +103,8 @@ def plugins(context: typer.Context) -> None:
     """List the plugins that are installed, by group."""
     composition: Composition = context.obj
     with reported(debug=composition.debug):
-        for group in composition.groups:
+        for group, found in composition.plugins().items():
             typer.secho(group, bold=True)
-            found = composition.plugins(group)
             width = max((len(plugin.name) for plugin in found), default=0)
             for plugin in found:
                 typer.echo(f"  {plugin.name:{width}}  {plugin.target}  ({plugin.distribution})")

@@ -39,7 +39,10 @@ def generate(
     as_json: AsJson = False,
     sampling: Mapping[str, Any],
 ) -> None:
-    """Continue a prompt, greedily unless --temperature says otherwise, and print the text as it comes."""
+    """Continue a prompt and print the text as it comes.
+
+    The most likely tokens are taken, unless --temperature says otherwise.
+    """
     composition: Composition = context.obj
     choice = BackendChoice.of(backend, model, backend_options)
     with reported(debug=composition.debug):
@@ -63,7 +66,10 @@ def chat(
     backend_options: BackendOptions = None,
     sampling: Mapping[str, Any],
 ) -> None:
-    """Talk to the model, greedily unless --temperature says otherwise; one line is one message."""
+    """Talk to the model; one line is one message.
+
+    The most likely tokens are taken, unless --temperature says otherwise.
+    """
     composition: Composition = context.obj
     choice = BackendChoice.of(backend, model, backend_options)
     with reported(debug=composition.debug), opened(choice, composition) as answering, _only_the_cause():

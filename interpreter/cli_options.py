@@ -68,8 +68,7 @@ class Composition:
 
     version: str
     open_backend: OpenBackend
-    groups: Sequence[str]
-    plugins: Callable[[str], Sequence[PluginFacts]]
+    plugins: Callable[[], Mapping[str, Sequence[PluginFacts]]]
     debug: bool = False
 
 

@@ -119,7 +119,7 @@ def explain(
         bool, typer.Option("--python", help="As a Python program: the form there is, so it may be left out.")
     ] = True,
 ) -> None:
-    """Print the Python program that does what a script does, or what an error's code means."""
+    """Print the Python twin of a script, or what a code means."""
     composition: Composition = context.obj
     with reported(debug=composition.debug):
         from ..lang.script import explain as twin_of

@@ -17,7 +17,7 @@ import pytest
 
 import ramify
 from ramify.__main__ import main
-from ramify.interpreter.cli import command_line
+from ramify.interpreter.cli import LateCommands, command_line
 from ramify.interpreter.cli_options import Composition
 
 PROGRAMS = """
@@ -78,6 +78,59 @@ def test_version_and_help(call):
     assert call("--version") == (0, f"ramify {ramify.__version__}\n", "")
     code, out, _ = call("run", "--help")
     assert code == 0 and "--temperature" in out and "--input" in out
+
+
+COMPOSITION = Composition(version="0", open_backend=contextlib.nullcontext, plugins=dict)
+
+
+def test_the_list_of_commands_shows_each_in_one_line(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = call("--help")
+    commands = out.partition("Commands:\n")[2].splitlines()
+    assert code == 0 and not any("..." in line for line in commands)
+    names = [line.split()[0] for line in commands]
+    assert names[:8] == ["run", "check", "fmt", "graph", "explain", "generate", "chat", "plugins"]
+    assert {"serve", "config"} <= set(names)
+
+
+def test_help_is_quick_for_it_loads_next_to_nothing():
+    code = "import sys\nfrom ramify.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert not {"torch", "numpy", "pydantic", "asyncio", "rich", "lark", "httpx", "importlib.metadata"} & loaded
+
+
+def test_commands_of_another_part_are_loaded_when_they_are_called(capsys):
+    def add(app):
+        @app.command("one")
+        def one(word: str):
+            print(f"one {word}")
+
+        @app.command("two")
+        def two():
+            raise AssertionError
+
+    late = LateCommands({"one": "The first.", "two": "The second."}, add, "extra")
+    for arguments, code, text in (
+        (["one", "x"], 0, "one x\n"),
+        (["one", "--help"], 0, "{word}"),
+        (["one"], 2, "'word'"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            command_line(late)(arguments, obj=COMPOSITION)
+        out, err = capsys.readouterr()
+        assert caught.value.code == code and text in out + err
+
+
+def test_commands_whose_modules_are_missing_say_how_to_get_them(capsys):
+    def add(app):
+        import a_module_that_is_not_there  # noqa: F401
+
+    with pytest.raises(SystemExit) as caught:
+        command_line(LateCommands({"one": "The first."}, add, "bells"))(["one"], obj=COMPOSITION)
+    assert caught.value.code == 2
+    needs = "error: ramify one needs the module 'a_module_that_is_not_there', which an extra adds: "
+    assert capsys.readouterr().err == needs + "pip install 'ramify[bells]'\n"
 
 
 def test_run_prints_variables_and_the_value(call, file):
@@ -184,7 +237,7 @@ def chat(capsys, monkeypatch):
     def run(backend, lines, *arguments):
         monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
         opened = contextlib.nullcontext(backend)
-        facts = Composition(version="0", open_backend=lambda *_: opened, groups=(), plugins=lambda _: ())
+        facts = Composition(version="0", open_backend=lambda *_: opened, plugins=dict)
         with pytest.raises(SystemExit) as caught:
             command_line()(["chat", *arguments], obj=facts)
         return caught.value.code or 0, *capsys.readouterr()
