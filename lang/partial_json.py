@@ -112,7 +112,10 @@ class PartialJson:
         self._is_broken = False  # not JSON: there is nothing more to show
 
     def feed(self, text: str) -> bool:
-        """Take the next piece; True when a part of the value was closed, or an open text that is shown grew."""
+        """Take the next piece; True when a part of the value was closed, or an open text that is shown grew.
+
+        False once the whole is closed: it is read, and maybe refused, by who has the whole text.
+        """
         self._pieces.append(text)
         self._starts.append(self._size)
         self._size += len(text)
@@ -122,7 +125,7 @@ class PartialJson:
                 has_changed = self._take(event) or has_changed
         except (ValueError, IndexError):
             self._is_broken = True
-        return has_changed or self._open_text() is not None
+        return bool(self._open) and (has_changed or self._open_text() is not None)
 
     def value(self) -> Any:
         """The value so far. Containers that are open are copied, so what is kept from here stays as it is."""
@@ -156,7 +159,7 @@ class PartialJson:
                     closed.container, lambda: exact_decimals(self._slice(closed.start, event.end), shape)
                 )
                 self._replace(value)
-                return value is not closed.container or not value  # a list that was shown item by item is no news
+                return value is not closed.container or not value  # a list shown item by item is no news
         return event.kind == "scalar"
 
     def _put(self, value: Any) -> None:

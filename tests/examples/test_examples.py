@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import subprocess
@@ -38,8 +39,8 @@ def percentage(text):
     return int(re.search(r"(\d+)%", text)[1])
 
 
-def test_there_are_five_short_ones_with_a_docstring():
-    assert NAMES == ["few_shot_batch", "fork_join_tips", "multi_turn_chat", "quickstart", "react_agent"]
+def test_each_is_short_and_has_a_docstring():
+    assert NAMES
     for name in NAMES:
         source = (EXAMPLES / f"{name}.py").read_text()
         assert len(source.splitlines()) <= 60 and source.startswith('"""')
@@ -89,6 +90,26 @@ def test_react_agent(output_of):
     assert "Action: lookup[France]\nObservation: The capital of France is Paris." in traces[0]
     assert "Action: calculate[7 x 8]\nObservation: 56" in traces[1]
     assert "Action: lookup[Japan]" in traces[2]
+
+
+def test_extract_record(output_of):
+    *lines, refused = output_of("extract_record").splitlines()
+    people = ["'Ada', age=31, city='Paris', job='pilot'", "'Tom', age=45, city='Rome', job='nurse'"]
+    assert [line for line in lines if line.startswith("Person(")][:2] == [f"Person(name={person})" for person in people]
+    partials = [ast.literal_eval(line) for line in lines if line.startswith("{")]
+    whole = {"name": "Ada", "age": 31, "city": "Paris", "job": "pilot"}
+    assert len(partials) >= 2 and all(partial.items() <= whole.items() for partial in partials)
+    assert lines[-1] == "name='Ada' age=31 city='Paris' job='pilot'"
+    assert refused.startswith("Refused: type list[Pet], at [].tags: set[str] cannot be enforced")
+
+
+def test_labelled_list(output_of):
+    *items, labels = output_of("labelled_list").splitlines()
+    pairs = [tuple(item.split()) for item in items]
+    right = {("salmon", "fish"), ("pig", "mammal"), ("crocodile", "reptile"), ("duck", "bird"), ("bee", "insect")}
+    right |= {("camel", "mammal"), ("sheep", "mammal"), ("butterfly", "insect"), ("penguin", "bird"), ("crow", "bird")}
+    assert len(pairs) == 5 and len(right & set(pairs)) >= 4
+    assert sum(map(int, re.findall(r"\d+", labels))) == 5
 
 
 def test_a_script_runs_from_anywhere_and_ends(tmp_path):
