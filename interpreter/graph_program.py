@@ -114,7 +114,8 @@ def _body(program: GraphProgram, name: str) -> Callable[..., Any]:
         if isinstance(sink, GraphSink):
             traced = {key: sink.value(value) for key, value in given.items()}
             replay = Replay(plan, traced, state.recorder, TracedControl())
-            replay.advance()
+            while not replay.is_done:
+                replay.advance()
             returned = sink.refer(replay.value(replay.main, graph.result, None))
             return _awaitable(returned) if isinstance(state, AsyncState) else returned
         replay = Replay(plan, given, state.recorder, LiveControl(sink.run))
@@ -130,7 +131,8 @@ def _body(program: GraphProgram, name: str) -> Callable[..., Any]:
 
 def _record(graph: GraphFacts, replay: Replay, chain: Chain) -> Any:
     """Record the graph from the body's thread and return its result."""
-    while waiting := replay.advance():
+    while not replay.is_done:
+        waiting = replay.advance()
         concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
     result = replay.value(replay.main, graph.result, None)
     for source in sources_of(result):
@@ -141,9 +143,12 @@ def _record(graph: GraphFacts, replay: Replay, chain: Chain) -> Any:
 
 async def _record_async(graph: GraphFacts, replay: Replay, chain: Chain) -> Any:
     """Do the same without blocking the event loop."""
-    while waiting := replay.advance():
-        wrapped = [asyncio.wrap_future(future) for future in waiting]
-        await asyncio.wait(wrapped, return_when=asyncio.FIRST_COMPLETED)
+    while not replay.is_done:
+        waiting = [asyncio.wrap_future(future) for future in replay.advance()]
+        if waiting:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(0)
     result = replay.value(replay.main, graph.result, None)
     for source in sources_of(result):
         assert isinstance(source, Reference)

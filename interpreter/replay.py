@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from itertools import count
 from typing import Any, Protocol
 
+from ..lang.errors import ProgramError
 from ..lang.graph.plan import Plan, Region
 from ..lang.graph.values import Source, follow, map_values, substitute
 from ..lang.ir import (
@@ -35,6 +36,9 @@ from ..lang.ir import (
 from ..lang.recorder import Recorder
 
 Key = tuple[int, ...]
+
+MAX_OPERATIONS = 250_000  # that one run may record: loops in loops are bounded as a whole too
+SLICE = 1_000  # operations recorded before the event loop gets its turn
 
 
 class Pass:
@@ -100,22 +104,33 @@ class Replay:
         self._arguments = arguments
         self._control = control
         self._order = count()
+        self._left = MAX_OPERATIONS
         self._ready: list[tuple[Key, int, Callable[[], None]]] = []
         self._waiting: list[tuple[set[Future[Any]], Key, Callable[[], None]]] = []
         self.main = Pass(plan.regions[None], None, recorder)
         self.begin(self.main, lambda: None)
 
+    @property
+    def is_done(self) -> bool:
+        """True when the whole graph is recorded."""
+        return not self._ready and not self._waiting
+
     def advance(self) -> set[Future[Any]]:
-        """Record what can be recorded now; return what to wait for before the next call, nothing at the end."""
+        """Record what can be recorded now, a slice of it; return what to wait for, nothing while there is more."""
         waiting, self._waiting = self._waiting, []
         for futures, key, action in waiting:
             self.when_done(futures, key, action)
-        while self._ready:
+        for _ in range(SLICE):
+            if not self._ready:
+                return {future for futures, _, _ in self._waiting for future in futures if not future.done()}
             heapq.heappop(self._ready)[2]()
-        return {future for futures, _, _ in self._waiting for future in futures if not future.done()}
+        return set()
 
     def begin(self, place: Pass, done: Callable[[], None]) -> None:
         """Start to record a region; `done` is called when all of it is recorded."""
+        self._left -= 1 + place.left
+        if self._left < 0:
+            raise ProgramError(f"the graph's loops make more than {MAX_OPERATIONS} operations in one run")
         place.done = done
         if not place.left:
             self.later(place.key, done)
@@ -125,9 +140,9 @@ class Replay:
 
     def when_done(self, futures: Iterable[Future[Any]], key: Key, action: Callable[[], None]) -> None:
         """Call `action` once all `futures` are done."""
-        left = {future for future in futures if not future.done()}
-        if left:
-            self._waiting.append((left, key, action))
+        futures = set(futures)
+        if not all(future.done() for future in futures):
+            self._waiting.append((futures, key, action))
         else:
             self.later(key, action)
 

@@ -97,7 +97,7 @@ class Recorder:
     def begin_role(self, role: str, location: str | None = None) -> None:
         """Open a message."""
         check_role(role)
-        location = location or caller_location()
+        location = _place(location)
         if self.role is not None:
             opened = f", opened{at(self._role_location)}" if self._role_location else ""
             raise RoleError(
@@ -108,7 +108,7 @@ class Recorder:
 
     def end_role(self, role: str, location: str | None = None) -> None:
         """Close the message."""
-        location = location or caller_location()
+        location = _place(location)
         if self.role != role:
             state = f"the open role is {self.role!r}" if self.role else "no role is open"
             raise RoleError(f"cannot close role {role!r}{at(location)}: {state}")
@@ -198,6 +198,7 @@ class Recorder:
 
     def replay(self, op: Op, location: str | None) -> int:
         """Append an operation of a graph, whose values are in terms of this recording; return the node's id."""
+        location = location or ""  # where the graph does not say, our caller is not the place
         match op:
             case Gen():
                 self._check_new(op.name, location)
@@ -252,7 +253,7 @@ class Recorder:
             self._samples = (op.name, op.sampling.n, node.id)
 
     def _check_new(self, name: str | None, location: str | None) -> None:
-        where = at(location or caller_location())
+        where = at(_place(location))
         if name is not None and name in self.names:
             raise VariableError(
                 f"variable {name!r} is defined twice{where}; in a loop, number the names: f'{name}{{i}}'"
@@ -281,4 +282,9 @@ class Recorder:
         return node
 
     def _node(self, op: Op, location: str | None = None) -> Node:
-        return Node(next(self.ids), self.last, op, location or caller_location())
+        return Node(next(self.ids), self.last, op, _place(location))
+
+
+def _place(location: str | None) -> str | None:
+    """Where an operation was written: as given, else the caller's line."""
+    return caller_location() if location is None else location

@@ -44,7 +44,7 @@ from ..schema_value import SchemaReader
 from ..types import type_spec
 from .encode import OP_NAMES, TYPE_NAMES, VERSION
 from .json_reader import JsonReader
-from .limits import Limits
+from .limits import MAX_VALUE_DEPTH, Limits
 
 T = TypeVar("T")
 Fields = dict[str, JsonReader]
@@ -88,8 +88,8 @@ def _node(plain: JsonReader, number: int, limits: Limits) -> Node:
 
 
 def _value(plain: JsonReader, depth: int = 0) -> Any:
-    if depth > MAX_DEPTH:
-        plain.fail(f"is nested more than {MAX_DEPTH} deep")
+    if depth > MAX_VALUE_DEPTH:
+        plain.fail(f"is nested more than {MAX_VALUE_DEPTH} deep")
     match plain.value:
         case str():
             return plain.text()
@@ -115,9 +115,6 @@ def _value(plain: JsonReader, depth: int = 0) -> Any:
             return {name: _value(found.field(name), depth + 1) for name in found.value}
         case _:
             plain.fail("is no value; an object is one of ref, input, apply, list and record")
-
-
-MAX_DEPTH: Final = 256
 
 
 def _path(fields: Fields) -> tuple[str | int, ...]:

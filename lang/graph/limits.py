@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 from ..ir import Arm, Body, ForkEach, Gen, Loop, Node
 
+MAX_VALUE_DEPTH = 256  # of values inside values: they are walked by functions that call themselves
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a graph may ask for.
 
-    - `nodes`: operations of the graph. `nesting`: blocks inside blocks, branches of forks included, and values inside
-      values. `characters`: constant text of the whole graph.
+    - `nodes`: operations of the graph. `nesting`: blocks inside blocks, branches of forks included. `characters`:
+      constant text of the whole graph.
     - `forks`: branches of one fork. `passes`: items of one loop.
     - `tokens`: tokens that one run can generate at most (`most_tokens`); None does not ask.
     """

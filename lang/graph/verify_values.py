@@ -5,6 +5,7 @@ Part of `verify.py`, which calls it node by node and says in which arms and bodi
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
@@ -29,7 +30,7 @@ from ..ir import (
     is_constant,
 )
 from ..location import at
-from .limits import Limits
+from .limits import MAX_VALUE_DEPTH, Limits
 from .values import values_of
 
 Region = tuple[int, ...]
@@ -49,6 +50,9 @@ class ValueRules:
         self.inputs = {given.name for given in inputs}
         self.regions: list[Region] = []
         self.characters = 0
+        for name in self.inputs:
+            if not name.isidentifier() or keyword.iskeyword(name):
+                raise ProgramError(f"{name!r} is no name for an input")
         if len(self.inputs) != len(inputs):
             raise ProgramError("the graph has two inputs of one name")
 
@@ -114,8 +118,8 @@ class ValueRules:
             raise ProgramError(f"the graph's result {reason}") from error
 
     def _check_value(self, node: Node, value: Value, region: Region, depth: int) -> None:
-        if depth > self.limits.nesting:
-            broken(node, f"holds a value that is nested more than {self.limits.nesting} deep")
+        if depth > MAX_VALUE_DEPTH:
+            broken(node, f"holds a value that is nested more than {MAX_VALUE_DEPTH} deep")
         match value:
             case str():
                 self.characters += len(value)
