@@ -181,7 +181,8 @@ class _Walk:
                 if len(ends) > 1:
                     roles = ", ".join(sorted({str(role) for role, _ in ends}))
                     broken(node, f"closes arms that end in different roles or scopes: {roles}")
-                (prompt.role, prompt.scopes), prompt.owns_role = ends.pop(), True
+                (prompt.role, prompt.scopes) = ends.pop()
+                prompt.owns_role = prompt.owns_role or any(inside.owns_role for inside in block.inside.values())
             case Loop() | ForkEach(), Collect(names=names, sources=sources) | Gather(names=names, sources=sources):
                 if 0 not in block.inside:
                     broken(node, "closes a loop without a body")
