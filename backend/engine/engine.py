@@ -78,12 +78,9 @@ class Engine:
         num_threads: int | None = None,
         seed: int = 0,
     ) -> None:
-        if overlap:
-            raise ParameterError("overlap=True is not available in this version; leave it out")
         _check_sizes(max_total_tokens=max_total_tokens, page_size=page_size, chunked_prefill_size=chunked_prefill_size)
         _check_sizes(max_running=max_running, num_threads=num_threads)
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ParameterError(f"seed must be an integer, got {seed!r}")
+        _check_choices(overlap=overlap, seed=seed)
         make_policy = registry.load("policies", policy)
         loaded = load_model(model, dtype=dtype, device=device)
         tokenizer = load_tokenizer(loaded.folder, vocab_size=loaded.model.vocab_size)
@@ -293,3 +290,10 @@ def _check_sizes(**sizes: int | None) -> None:
     for name, value in sizes.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ParameterError(f"{name} must be a positive integer, got {value!r}")
+
+
+def _check_choices(*, overlap: bool | None, seed: int) -> None:
+    if overlap:
+        raise ParameterError("overlap=True is not available in this version; leave it out")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ParameterError(f"seed must be an integer, got {seed!r}")

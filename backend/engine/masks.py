@@ -20,7 +20,7 @@ FEW = 4096  # legal tokens; up to so many are gathered from a long row instead o
 LONG_ROW = 16_384  # tokens; masking and drawing from a shorter row costs less than finding out what is legal in it
 
 # A step whose masks took longer than this is worth waking a thread for the next one's.
-_WORTH_A_THREAD = 150e-6
+WORTH_A_THREAD = 150e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +53,7 @@ class MaskFiller:
         """Begin to fill one mask for each of `matchers`, which nobody may touch until `take`."""
         self.finish()
         self._matchers = matchers
-        if matchers and self._seconds > _WORTH_A_THREAD:
+        if matchers and self._seconds > WORTH_A_THREAD:
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(1, "ramify-masks")
             self._pending = self._executor.submit(self._fill_all)
@@ -104,7 +104,7 @@ def _fill(matcher: Matcher, row: MaskRow) -> RamifyError | None:
 
 def _few_tokens(row: MaskRow) -> NDArray[np.int64] | None:
     """(legal,) the tokens of a mask, or None when they are more than `FEW`."""
-    if int(np.bitwise_count(row).sum()) > FEW:
+    if int(np.bitwise_count(row.view(np.uint32)).sum()) > FEW:
         return None
     words = np.flatnonzero(row)
     bits = np.flatnonzero(np.unpackbits(row[words].view(np.uint8), bitorder="little"))
