@@ -30,6 +30,16 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "item_size": ([], _SIZE),
     "linear_float32": ([_POINTER] * 4 + [_SIZE] * 3 + [_INT], None),
     "linear_bfloat16": ([_POINTER] * 4 + [_SIZE] * 3 + [_INT] * 2, None),
+    "walk_lexer": (
+        [_POINTER, _SIZE] * 2
+        + [_POINTER] * 3
+        + [_SIZE, _POINTER, _SIZE]
+        + [_POINTER] * 2
+        + [_SIZE] * 2
+        + [_POINTER] * 2
+        + [_SIZE, _POINTER],
+        _SIZE,
+    ),
     "token_mask": ([_POINTER] + [_SIZE] + [_POINTER] * 2 + [_SIZE] * 3, None),
     "rms_norm": ([_POINTER] * 4 + [_SIZE] * 2 + [_FLOAT, _INT, _INT], None),
     "silu_and_mul": ([_POINTER] * 2 + [_SIZE] * 2 + [_INT] * 2, None),

@@ -1,7 +1,7 @@
 """`HelperProcesses`: small processes that answer one request at a time and end when its time or memory is up.
 
-For libraries that neither stop nor fail cleanly. Knows nothing of what is asked. Called by the grammar plugins' clients,
-from several threads.
+For libraries that neither stop nor fail cleanly. Knows nothing of what is asked. Called by the clients of the grammar
+plugins, from several threads.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""The grammar plugin `lark`: grammars in lark's syntax, with exactly the language of its LALR parser and contextual lexer.
+"""The grammar plugin `lark`: grammars in lark's syntax, with exactly the language of `Lark(parser="lalr")`.
 
 lark itself reads the grammar and builds the tables, in a process of its own. Terminals become automata over bytes, and
-masks come from walking them over the vocabulary's tokens while the parser says which terminals may follow. Loaded by name.
+masks come from walking these over the vocabulary while the parser says which terminals may follow. Loaded by name.
 """
 
 from __future__ import annotations
 
 import time
 
+from ....kernels.lexer_walk import lexer_trie
 from ....lang.constraints import Constraint, Grammar
 from ....lang.errors import ConstraintError
 from ...api import ConstraintKind
@@ -15,10 +16,8 @@ from ..vocabulary import Vocabulary
 from .forced_text import ForcedText
 from .lark_client import LarkProcesses
 from .lark_grammar import LarkGrammar
-from .lark_lexer import Lexer
-from .lark_parser import Parser
-from .lark_scanner import Scanner
-from .token_trie import build_token_trie
+from .lark_syntax import build_syntax
+from .token_trie import token_nodes
 
 MAX_GRAMMAR_LEN = 64 << 10  # characters
 
@@ -30,7 +29,7 @@ class LarkCompiler:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._trie = build_token_trie(vocabulary)
+        self._trie = lexer_trie(*token_nodes(vocabulary), vocabulary.size)
         self._forced = ForcedText(vocabulary)
         self._processes = LarkProcesses()
 
@@ -48,10 +47,8 @@ class LarkCompiler:
             if time.monotonic() > deadline:
                 raise ConstraintError(f"the grammar takes longer than {timeout:g} s to compile")
 
-        tables = self._processes.build(constraint, timeout=timeout)
-        scanner = Scanner(tables.terminals, tick)
-        lexer = Lexer(scanner, tick)
-        return LarkGrammar(Parser(tables), scanner, lexer, self._trie, self._vocabulary, self._forced)
+        syntax = build_syntax(self._processes.build(constraint, timeout=timeout), tick)
+        return LarkGrammar(syntax, self._trie, self._vocabulary, self._forced)
 
     def close(self) -> None:
         """End the helper processes."""

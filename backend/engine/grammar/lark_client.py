@@ -27,19 +27,19 @@ class TerminalSource:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`num_symbols` on top of the stack become one symbol, `origin`."""
+    """`origin` can be `symbols`, one after the other."""
 
     origin: str
-    num_symbols: int
+    symbols: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class GrammarTables:
     """The grammar's lexer and its LALR(1) automaton.
 
-    - `terminals`: in the order in which a scanner tries them. A match of terminal t whose whole text is that of string
-      terminal s, `(s, embedded)` in `refined` of t, is an s wherever s is expected; an embedded s is then not tried itself.
-    - `shifts`: per state, the next state by symbol (terminals and rules). `reductions`: per state, the rule by terminal.
+    - `terminals`: in the order in which a scanner tries them. A match of terminal t whose whole text is one of string
+      terminal s, `(s, embedded)` in `refined` of t, is an s wherever s is expected; an embedded s is not tried itself.
+    - `shifts`: per state, the next state by symbol (terminal or rule). `reductions`: per state, the rule by terminal.
     - `kernels`: per state, the items `(rule, number of symbols passed)` that it stands for.
     - `start` and `end`: states. `shadowed`: lark resolved conflicts, so some derivations are never found.
     """
@@ -83,7 +83,7 @@ def _tables(answer: dict[str, Any]) -> GrammarTables:
         terminals=tuple(
             TerminalSource(*facts, pairs) for facts, pairs in zip(answer["terminals"], refined, strict=True)
         ),
-        rules=tuple(Rule(origin, num_symbols) for origin, num_symbols in answer["rules"]),
+        rules=tuple(Rule(origin, tuple(symbols)) for origin, symbols in answer["rules"]),
         shifts=tuple(answer["shifts"]),
         reductions=tuple(answer["reductions"]),
         kernels=tuple(tuple((rule, passed) for rule, passed in kernel) for kernel in answer["kernels"]),

@@ -1,22 +1,21 @@
 """`TrieWalk`: the lexer walked over a vocabulary's tokens; `StackMemo`: results kept by as much of a stack as they saw.
 
-A walk depends on the lexer's state alone, so it serves every stack; a mask then is a handful of walks put together along
-the terminals that the parser accepts. Knows nothing of sequences. Called by the grammar, under its lock.
+A walk depends on the lexer's state alone, so it serves every stack; a mask is a handful of walks put together along the
+terminals that the parser accepts. Knows nothing of sequences. Called by the grammar, under its lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .api import MaskRow, num_mask_words
-from .lark_lexer import DEAD, NOT_HERE, Lexer
+from ....kernels.lexer_walk import LexerTables, LexerTrie
+from .api import MaskRow
+from .lark_lexer import Lexer
 from .lark_parser import Stack
-from .token_trie import TokenTrie
 
 _Value = TypeVar("_Value")
 
@@ -28,6 +27,11 @@ class TokenSet:
     words: NDArray[np.intp]
     bits: NDArray[np.int32]
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the arrays."""
+        return self.words.nbytes + self.bits.nbytes
+
     def add_to(self, row: MaskRow) -> None:
         """Make every token of the set legal in `row`."""
         row[self.words] |= self.bits
@@ -35,9 +39,12 @@ class TokenSet:
 
 @dataclass(slots=True)
 class Frontier:
-    """Places inside tokens: trie nodes whose byte is the first of a new terminal. `walks`: by the lexer's state there."""
+    """Places inside tokens: nodes of the trie whose byte is the first of a new terminal.
 
-    nodes: NDArray[np.int64]
+    `walks`: by the lexer's state before that byte.
+    """
+
+    nodes: NDArray[np.int32]
     walks: dict[int, Walk] = field(default_factory=dict)
 
 
@@ -45,8 +52,8 @@ class Frontier:
 class Walk:
     """What becomes of the tokens through a frontier from one state of the lexer.
 
-    `inside`: the tokens that end within the terminal begun, by how it may still end (`Lexer.outcomes`). `ends`: where it
-    ends within a token: terminal, watch, and where it goes on.
+    `inside`: the tokens that end within the terminal begun, by how it may still end (`Lexer.outcomes`). `ends`: where
+    it ends within a token: terminal, watch, and where the text goes on.
     """
 
     inside: list[tuple[int, TokenSet]]
@@ -54,86 +61,46 @@ class Walk:
 
 
 class TrieWalk:
-    """Walks of one lexer over one vocabulary."""
+    """Walks of one lexer, which is frozen, over one vocabulary."""
 
-    def __init__(self, lexer: Lexer, trie: TokenTrie) -> None:
+    def __init__(self, lexer: Lexer, trie: LexerTrie) -> None:
         self._lexer = lexer
         self._trie = trie
-        self._class_of_node = lexer.class_of_byte[trie.byte]
-        self._twins = np.unique(trie.twins[:, 0])
-        self.root = Frontier(np.arange(trie.first_child[0], trie.first_child[1]))
-        self.num_bytes = self._class_of_node.nbytes
+        self._tables = LexerTables(
+            lexer.table, lexer.end_table, lexer.class_of_byte, lexer.reach, len(lexer.outcome_sets)
+        )
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop every walk."""
+        self.num_bytes = 0
+        self._frontiers: dict[bytes, Frontier] = {}
+        self.root = self._frontier(self._trie.root)
 
     def walk(self, frontier: Frontier, state: int) -> Walk:
         """Return the walk of `frontier` from `state`, made when it is first asked for."""
         known = frontier.walks.get(state)
         if known is None:
-            known = frontier.walks[state] = self._walk(frontier.nodes, state)
+            walked = self._trie.walk(self._tables, frontier.nodes, state)
+            inside = [(self._lexer.outcome_sets[number], _token_set(row)) for number, row in walked.inside]
+            ends = [(*self._lexer.end_kinds[kind], self._frontier(nodes)) for kind, nodes in walked.ends]
+            known = frontier.walks[state] = Walk(inside, ends)
+            self.num_bytes += 200 + sum(tokens.num_bytes for _, tokens in inside)
         return known
 
-    def forget(self) -> None:
-        """Drop every walk."""
-        self.root.walks.clear()
-        self.num_bytes = self._class_of_node.nbytes
-
-    def _walk(self, nodes: NDArray[np.int64], state: int) -> Walk:
-        lexer, trie = self._lexer, self._trie
-        states = np.full(len(nodes), state, dtype=np.int32)
-        visited, ended = [], []
-        while len(nodes):
-            classes = self._class_of_node[nodes]
-            watches = lexer.end_table[states, classes]
-            places = np.flatnonzero(watches != NOT_HERE)
-            ended.append((nodes[places], lexer.labels[states[places]], watches[places]))
-            targets = lexer.table[states, classes]
-            alive = np.flatnonzero(targets != DEAD)
-            nodes, states = nodes[alive], targets[alive]
-            visited.append((nodes, states))
-            starts = trie.first_child[nodes]
-            counts = trie.first_child[nodes + 1] - starts
-            # the children of all live nodes, in order: each node's run of child numbers laid end to end
-            nodes = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
-            states = np.repeat(states, counts)
-        if not visited:
-            return Walk([], [])
-        inside = list(self._inside(*map(np.concatenate, zip(*visited, strict=True))))
-        ends = list(_grouped(*map(np.concatenate, zip(*ended, strict=True))))
-        self.num_bytes += sum(tokens.bits.nbytes * 3 for _, tokens in inside)
-        self.num_bytes += sum(frontier.nodes.nbytes for _, _, frontier in ends)
-        return Walk(inside, ends)
-
-    def _inside(self, nodes: NDArray[np.int64], states: NDArray[np.int32]) -> Iterator[tuple[int, TokenSet]]:
-        reach = self._lexer.reach[states]
-        for number in np.flatnonzero(np.bincount(reach)).tolist():
-            tokens = self._tokens(nodes[reach == number])
-            if len(tokens):
-                yield self._lexer.outcome_sets[number], _token_set(tokens, self._trie.num_tokens)
-
-    def _tokens(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
-        tokens = self._trie.token[nodes]
-        tokens = tokens[tokens >= 0]
-        if len(self._twins):
-            found = np.intersect1d(self._twins, nodes)
-            if len(found):
-                tokens = np.concatenate([tokens, self._trie.twins[np.isin(self._trie.twins[:, 0], found), 1]])
-        return tokens
+    def _frontier(self, nodes: NDArray[np.int32]) -> Frontier:
+        """Return the frontier of `nodes`, the one that is there if there is one: most come up after many terminals."""
+        key = nodes.tobytes()
+        known = self._frontiers.get(key)
+        if known is None:
+            known = self._frontiers[key] = Frontier(nodes.copy())
+            self.num_bytes += 2 * nodes.nbytes + 200
+        return known
 
 
-def _token_set(tokens: NDArray[np.int64], num_tokens: int) -> TokenSet:
-    row = np.zeros(num_mask_words(num_tokens) * 32, dtype=np.bool_)
-    row[tokens] = True
-    packed = np.packbits(row, bitorder="little").view(np.int32)
-    words = np.flatnonzero(packed)
-    return TokenSet(words, packed[words])
-
-
-def _grouped(
-    nodes: NDArray[np.int64], labels: NDArray[np.int32], watches: NDArray[np.int32]
-) -> Iterator[tuple[int, int, Frontier]]:
-    """Yield (label, watch, frontier) for every pair that occurs."""
-    pairs = labels.astype(np.int64) << 32 | watches
-    for pair in np.unique(pairs).tolist():
-        yield pair >> 32, pair & 0xFFFFFFFF, Frontier(nodes[pairs == pair])
+def _token_set(row: MaskRow) -> TokenSet:
+    words = np.flatnonzero(row)
+    return TokenSet(words, row[words])
 
 
 class StackMemo(Generic[_Value]):

@@ -31,29 +31,35 @@ class Stack:
 
 
 class Parser:
-    """Terminals are numbered as in `tables`; `end` is the end of the text. `key_of(key below, state)`: see `Stack`."""
+    """Terminals are numbered as in `tables`, and `end` is the end of the text. `key_of(key below, state)`: see `Stack`.
 
-    def __init__(self, tables: GrammarTables, key_of: Callable[[int, int], int] | None = None) -> None:
+    `shifts[state]`: next state by terminal. `reductions[state]`: by terminal, (symbol derived, number of its symbols).
+    `gotos[state]`: next state by symbol derived. `start` and `final`: states.
+    """
+
+    def __init__(self, tables: GrammarTables) -> None:
         numbers = {terminal.name: index for index, terminal in enumerate(tables.terminals)}
-        self.end = len(tables.terminals) + 1  # one lies between: the text that is skipped
+        self.end = len(tables.terminals) + 1  # the number in between is that of text to be skipped
         numbers["$END"] = self.end
-        self._shifts = [
-            {numbers[symbol]: target for symbol, target in shifts.items() if symbol in numbers}
-            for shifts in tables.shifts
+        rules = [(rule.origin, len(rule.symbols)) for rule in tables.rules]
+        self.shifts = [{numbers[s]: to for s, to in row.items() if s in numbers} for row in tables.shifts]
+        self.reductions = [
+            {numbers[s]: rules[rule] for s, rule in row.items() if s in numbers} for row in tables.reductions
         ]
-        self._reductions = [
-            {numbers[symbol]: tables.rules[rule] for symbol, rule in reductions.items() if symbol in numbers}
-            for reductions in tables.reductions
-        ]
-        self._gotos = tables.shifts
-        self._final = tables.end
+        self.gotos = tables.shifts
+        self.start = tables.start
+        self.final = tables.end
+        self.bottom = Stack(tables.start, tables.start, None)
+        self._key_of: Callable[[int, int], int] | None = None
+
+    def use_keys(self, bottom: int, key_of: Callable[[int, int], int]) -> None:
+        """Have stacks say how those below could go on; `bottom`: key of the bottom."""
+        self.bottom = Stack(self.start, bottom, None)
         self._key_of = key_of
-        self.num_states = len(tables.shifts)
-        self.bottom = Stack(tables.start, tables.start if key_of is None else key_of(-1, tables.start), None)
 
     def expected(self, state: int) -> frozenset[int]:
         """Return the terminals in the row of `state`: those that the scanner there looks for."""
-        return (frozenset(self._shifts[state]) | frozenset(self._reductions[state])) - {self.end}
+        return (frozenset(self.shifts[state]) | frozenset(self.reductions[state])) - {self.end}
 
     def feed(self, stack: Stack, terminal: int) -> tuple[Stack | None, int]:
         """Return the stack after `terminal`, None if it is not accepted; and the lowest depth that was looked at.
@@ -63,13 +69,14 @@ class Parser:
         lowest = stack.depth
         budget = MAX_REDUCTIONS
         while True:
-            target = self._shifts[stack.state].get(terminal)
+            target = self.shifts[stack.state].get(terminal)
             if target is not None:
                 return self._push(stack, target), lowest
-            rule = self._reductions[stack.state].get(terminal)
-            if rule is None:
+            reduction = self.reductions[stack.state].get(terminal)
+            if reduction is None:
                 return None, lowest
-            for _ in range(rule.num_symbols):
+            derived, num_symbols = reduction
+            for _ in range(num_symbols):
                 assert stack.below is not None
                 stack = stack.below
             if stack.depth < lowest:
@@ -78,8 +85,8 @@ class Parser:
             budget -= 1
             if not budget:
                 raise DeadEndError("the grammar reduces rules in a circle without reading anything")
-            stack = self._push(stack, self._gotos[stack.state][rule.origin])
-            if terminal == self.end and stack.state == self._final:
+            stack = self._push(stack, self.gotos[stack.state][derived])
+            if terminal == self.end and stack.state == self.final:
                 return stack, lowest
 
     def _push(self, stack: Stack, state: int) -> Stack:

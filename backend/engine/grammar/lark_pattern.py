@@ -37,28 +37,38 @@ class Character:
 
 @dataclass(slots=True)
 class Split:
-    """Go on with the first of `options` that leads to a match. `loop`: one of them is the body of a loop that may be
-    empty, whose end is an `Again`.
+    """Go on with the first of `options` that leads to a match.
+
+    `repeats`: one of them is the body of a repeat that may be empty; it ends in an `Again`.
     """
 
     options: tuple[int, ...] = ()
-    loop: bool = False
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The end of the body of `loop`: once more, unless nothing was read in the body; then on with `following`."""
+    """The end of the body that `split` began: on to `repeat`, but to `following` if nothing was read in the body."""
 
-    loop: int
+    split: int
+    repeat: int
     following: int
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Go on if the next character (`ahead`) or the one before is of `ranges`."""
+class Ahead:
+    """Go on if the next characters are of `characters`, one after the other; if they are not, when `negated`."""
+
+    characters: tuple[Ranges, ...]
+    negated: bool
+    following: int
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """Go on if the character before is of `ranges`."""
 
     ranges: Ranges
-    ahead: bool
     following: int
 
 
@@ -67,12 +77,12 @@ class Match:
     """The terminal ends here."""
 
 
-Node = Character | Split | Again | Look | Match
+Node = Character | Split | Again | Ahead | Behind | Match
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Nodes refer to each other by their place in `nodes`; `start` is the first. `behind`: the sets looked behind at."""
+    """Nodes refer to each other by their place in `nodes`; `start` is the first. `behind`: sets looked behind at."""
 
     nodes: tuple[Node, ...]
     start: int
@@ -87,7 +97,7 @@ def parse_pattern(pattern: str) -> Program:
         start = writer.sequence(tree, tree.state.flags, writer.add(Match()))
     except (RecursionError, OverflowError) as error:
         raise ConstraintError("is nested too deeply or counts too far") from error
-    behind = {node.ranges: None for node in writer.nodes if isinstance(node, Look) and not node.ahead}
+    behind = {node.ranges: None for node in writer.nodes if isinstance(node, Behind)}
     return Program(tuple(writer.nodes), start, tuple(behind))
 
 
@@ -117,40 +127,53 @@ class _Writer:
         if operation in _CHARACTERS:
             return self.add(Character(ranges_of(operation, argument, flags), following))
         if operation in (sre.MAX_REPEAT, sre.MIN_REPEAT):
-            return self._repeat(*argument, flags, following, greedy=operation is sre.MAX_REPEAT)
+            return self._repeat(argument, flags, following, greedy=operation is sre.MAX_REPEAT)
         if operation is sre.BRANCH:
             return self.add(Split(tuple(self.sequence(option, flags, following) for option in argument[1])))
         if operation is sre.SUBPATTERN:
             _, added, removed, nodes = argument
             return self.sequence(nodes, (flags | added) & ~removed, following)
         if operation in (sre.ASSERT, sre.ASSERT_NOT):
-            return self._look(*argument, flags, following, negated=operation is sre.ASSERT_NOT)
+            return self._look(argument, flags, following, negated=operation is sre.ASSERT_NOT)
         if operation is sre.FAILURE:
             return self.add(Split())
         raise AssertionError(f"unknown operation of the pattern parser: {operation}")
 
-    def _repeat(self, low: int, high: int, nodes: Any, flags: int, following: int, *, greedy: bool) -> int:
+    def _repeat(self, argument: Any, flags: int, following: int, *, greedy: bool) -> int:
+        low, high, nodes = argument
         if high == sre.MAXREPEAT:
-            start = self._loop(nodes, flags, following, greedy=greedy)
+            start = self._optional(nodes, flags, following, None, greedy=greedy)
         else:
             start = following
             for _ in range(high - low):
-                body = self.sequence(nodes, flags, start)
-                start = self.add(Split((body, following) if greedy else (following, body)))
+                start = self._optional(nodes, flags, following, start, greedy=greedy)
         for _ in range(low):
             start = self.sequence(nodes, flags, start)
         return start
 
-    def _loop(self, nodes: Any, flags: int, following: int, *, greedy: bool) -> int:
-        may_be_empty = nodes.getwidth()[0] == 0
-        loop = Split(loop=may_be_empty)
-        start = self.add(loop)
-        body = self.sequence(nodes, flags, self.add(Again(start, following)) if may_be_empty else start)
-        loop.options = (body, following) if greedy else (following, body)
+    def _optional(self, nodes: Any, flags: int, following: int, repeat: int | None, *, greedy: bool) -> int:
+        """Write a body that may be left out; after it comes `repeat`, or if that is None, the same again."""
+        split = Split(repeats=nodes.getwidth()[0] == 0)
+        start = self.add(split)
+        after = start if repeat is None else repeat
+        body = self.sequence(nodes, flags, self.add(Again(start, after, following)) if split.repeats else after)
+        split.options = (body, following) if greedy else (following, body)
         return start
 
-    def _look(self, direction: int, nodes: Any, flags: int, following: int, *, negated: bool) -> int:
-        if len(nodes) != 1 or nodes[0][0] not in _CHARACTERS:
-            raise ConstraintError("looks ahead or behind at more than one character, which the lexer cannot hold")
-        ranges = ranges_of(*nodes[0], flags)
-        return self.add(Look(complement(ranges) if negated else ranges, direction > 0, following))
+    def _look(self, argument: Any, flags: int, following: int, *, negated: bool) -> int:
+        direction, nodes = argument
+        options = [nodes]
+        if negated and len(nodes) == 1 and nodes[0][0] is sre.BRANCH:  # none of several is none of each
+            options = nodes[0][1][1]
+        for option in options:
+            if any(operation not in _CHARACTERS for operation, _ in option) or (direction < 0 and len(option) != 1):
+                raise ConstraintError(
+                    "looks ahead at more than a row of characters, or behind at more than one, which the lexer's "
+                    "automaton cannot hold"
+                )
+            characters = tuple(ranges_of(operation, detail, flags) for operation, detail in option)
+            if direction > 0:
+                following = self.add(Ahead(characters, negated, following))
+            else:
+                following = self.add(Behind(complement(characters[0]) if negated else characters[0], following))
+        return following

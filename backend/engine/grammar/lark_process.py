@@ -1,8 +1,8 @@
 """A small process that turns grammars into LALR tables with lark; its parent may kill it at any time.
 
 Runs as a script, alone: a grammar of a few lines can keep lark busy for hours. It imports only lark, so it starts in
-100 ms. What it answers is what `lark.Lark(grammar, parser="lalr", lexer="contextual")` would parse with, as plain lists.
-Started by `lark_client`.
+100 ms. Its answers are what `Lark(grammar, parser="lalr", lexer="contextual")` parses with, as plain lists. Started by
+`lark_client`.
 """
 
 import json
@@ -23,9 +23,8 @@ def main() -> None:
     sys.path.append(sys.argv[1])  # where lark lies: this interpreter runs without site-packages
     memory = int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    import lark  # now, not within the first request's deadline
+    import lark  # noqa: F401  # now, not within the first request's deadline
 
-    assert lark.Lark
     for line in sys.stdin.buffer:
         grammar, start = json.loads(line)
         try:
@@ -44,9 +43,9 @@ def main() -> None:
 def _tables(grammar: str, start: str) -> dict[str, Any]:
     """Return the tables of `grammar`.
 
-    - `terminals`: in the scanner's order, `[name, regular expression, ignored]`. `refined`: per terminal `[other, embedded]`
-      for the string terminals that a match of it may turn out to be; embedded ones are in no scanner that has it.
-    - `rules`: `[name of what is derived, number of symbols]`. `start`, `end`: states.
+    - `terminals`: in the scanner's order, `[name, regular expression, ignored]`. `refined`: per terminal `[other,
+      embedded]` for the strings that a match of it may turn out to be; embedded ones are in no scanner that has it.
+    - `rules`: `[name of what is derived, its symbols]`. `start`, `end`: states.
     - `shifts`: per state `{symbol: next state}`; `reductions`: per state `{terminal: rule}`.
     - `kernels`: per state the items `[rule, symbols passed]` it is made of.
     - `shadowed`: whether a conflict was resolved in favour of one of its sides.
@@ -121,7 +120,7 @@ def _parser_tables(analysis: Any, start: str) -> dict[str, Any]:
             }
         )
     return {
-        "rules": [[rule.origin.name, len(rule.expansion)] for rule in rules],
+        "rules": [[rule.origin.name, [symbol.name for symbol in rule.expansion]] for rule in rules],
         "shifts": shifts,
         "reductions": reductions,
         "kernels": kernels,

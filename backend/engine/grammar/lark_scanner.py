@@ -68,6 +68,16 @@ class Scanner:
             )
         )
 
+    def bare(self, state: int) -> int:
+        """Return the state that comes to a match after the same texts as `state`, whatever terminal it then is."""
+        return self._number(
+            tuple(
+                (course, place)
+                for course, place in self._threads[state]
+                if self._courses[course].label == self._courses[course].main
+            )
+        )
+
     def expand(self, state: int) -> list[int]:
         """Return the row of `state`, made when it is first asked for."""
         row = self.rows[state]

@@ -14,14 +14,23 @@ from dataclasses import dataclass
 from ....lang.errors import ConstraintError
 from .character_set import Ranges, complement, normalise
 from .lark_characters import DONE, Arcs, CharacterAutomata
-from .lark_pattern import Again, Character, Look, Match, Program, Split, parse_pattern
+from .lark_pattern import Again, Ahead, Behind, Character, Match, Program, Split, parse_pattern
 
 MAX_STATES = 10_000  # of one terminal; `/.{0,500}/` takes 4,500, a Unicode identifier 620
 
 DEAD = 0
 
-_Leaf = tuple[Ranges, int, tuple[bool, ...]]
-"""What a character may be, the node after it, and for each set that is looked behind at whether the character is in."""
+_Rest = tuple[bool, tuple[Ranges, ...]]
+"""What is still to be seen of a look ahead: whether it is negated, and the characters."""
+
+_Seen = tuple[bool, ...]
+"""Of the character before: whether it is in each of the sets that are looked behind at."""
+
+_Leaf = tuple[Ranges, int, _Seen, frozenset[_Rest]]
+"""What a character may be; the node after it, and what is then seen and to be seen."""
+
+_Way = tuple[int, frozenset[_Rest], frozenset[int]]
+"""A node that is reached without reading: what is to be seen ahead, and the repeats entered since the last character."""
 
 _Threads = tuple[tuple[int, int], ...]
 """Ways to go on, best first: (state of the character being read, number of its leaf)."""
@@ -59,7 +68,7 @@ class _Builder:
         self._characters = characters
         self._leaves: list[_Leaf] = []
         self._leaf_numbers: dict[_Leaf, int] = {}
-        self._closures: dict[tuple[int, tuple[bool, ...] | None], tuple[_Threads, bool]] = {}
+        self._closures: dict[tuple[int, _Seen | None, frozenset[_Rest]], tuple[_Threads, bool]] = {}
         self._states: dict[tuple[_Threads, bool], int] = {}
         self._pending: list[_Threads] = []
         self._accepting = [False]
@@ -67,7 +76,7 @@ class _Builder:
     def build(self, tick: Callable[[], None]) -> TerminalAutomaton:
         """Number the states from the start on."""
         arcs: list[Arcs] = [()]
-        self._number(*self._closure(self._program.start, None))
+        self._number(*self._closure(self._program.start, None, frozenset()))
         while len(arcs) <= len(self._pending):
             tick()
             arcs.append(tuple(self._arcs(self._pending[len(arcs) - 1])))
@@ -110,72 +119,78 @@ class _Builder:
             if state != DONE:
                 ordered[state, leaf] = None
                 continue
-            _, following, seen = self._leaves[leaf]
-            further, matched = self._closure(following, seen)
+            further, matched = self._closure(*self._leaves[leaf][1:])
             ordered.update(dict.fromkeys(further))
             if matched:
                 return tuple(ordered), True
         return tuple(ordered), False
 
-    def _closure(self, node: int, seen: tuple[bool, ...] | None) -> tuple[_Threads, bool]:
+    def _closure(self, node: int, seen: _Seen | None, ahead: frozenset[_Rest]) -> tuple[_Threads, bool]:
         """Return the characters that may come next from `node` on, best first, and whether a match comes after them.
 
-        `seen`: see `_Leaf`; None where the terminal begins, whose character before is another terminal's.
+        `seen` is None where the terminal begins: the character before is another terminal's.
         """
-        known = self._closures.get((node, seen))
+        known = self._closures.get((node, seen, ahead))
         if known is None:
             threads: dict[tuple[int, int], None] = {}
-            matched = self._follow(node, seen, threads)
-            known = self._closures[node, seen] = (tuple(threads), matched)
+            matched = self._follow((node, ahead, frozenset()), seen, threads)
+            known = self._closures[node, seen, ahead] = (tuple(threads), matched)
         return known
 
-    def _follow(self, start: int, seen: tuple[bool, ...] | None, threads: dict[tuple[int, int], None]) -> bool:
+    def _follow(self, start: _Way, seen: _Seen | None, threads: dict[tuple[int, int], None]) -> bool:
         """Add the threads from `start` on to `threads`; returns whether a match cut off the rest."""
-        Place = tuple[int, Ranges | None, frozenset[int]]  # node, what the next character must be, loops entered
-        pending: list[Place] = [(start, None, frozenset())]
-        visited: set[Place] = set()
+        pending, visited = [start], set()
         while pending:
-            place = pending.pop()
-            if place in visited:
+            way = pending.pop()
+            if way in visited:
                 continue
-            visited.add(place)
-            number, required, entered = place
+            visited.add(way)
+            number, ahead, entered = way
             match self._program.nodes[number]:
                 case Match():
-                    if required is not None:
-                        raise ConstraintError("looks ahead at its end, which the lexer cannot hold")
+                    if ahead:
+                        raise ConstraintError("looks ahead at its end, which the lexer's automaton cannot hold")
                     return True
                 case Character(ranges, following):
-                    allowed = ranges if required is None else _common(ranges, required)
-                    threads.update(dict.fromkeys(self._threads(allowed, following)))
-                case Split(options, is_loop):
-                    inside = entered | {number} if is_loop else entered
-                    pending += [(option, required, inside) for option in reversed(options)]
-                case Again(loop, following):
-                    # nothing was read since the loop was entered: Python tries the rest, not the body again
-                    pending.append((following if loop in entered else loop, required, entered - {loop}))
-                case Look(ranges, True, following):
-                    required = ranges if required is None else _common(ranges, required)
-                    pending.append((following, required, entered))
-                case Look(ranges, False, following):
+                    threads.update(dict.fromkeys(self._threads(ranges, following, ahead)))
+                case Split(options, repeats):
+                    inside = entered | {number} if repeats else entered
+                    pending += [(option, ahead, inside) for option in reversed(options)]
+                case Again(split, repeat, following):
+                    # where nothing was read in the body, Python goes on with the rest, not with the body again
+                    pending.append((following if split in entered else repeat, ahead, entered - {split}))
+                case Ahead(characters, negated, following):
+                    if characters:
+                        pending.append((following, ahead | {(negated, characters)}, entered))
+                    elif not negated:
+                        pending.append((following, ahead, entered))
+                case Behind(ranges, following):
                     if seen is None:
-                        raise ConstraintError("looks behind its start, which the lexer cannot hold")
+                        raise ConstraintError("looks behind its start, which the lexer's automaton cannot hold")
                     if seen[self._program.behind.index(ranges)]:
-                        pending.append((following, required, entered))
+                        pending.append((following, ahead, entered))
         return False
 
-    def _threads(self, ranges: Ranges, following: int) -> Iterator[tuple[int, int]]:
-        """Yield the threads that read a character of `ranges`, one for each combination of sets looked behind at."""
-        parts: list[tuple[Ranges, tuple[bool, ...]]] = [(ranges, ())]
+    def _threads(self, ranges: Ranges, following: int, ahead: frozenset[_Rest]) -> Iterator[tuple[int, int]]:
+        """Yield the threads that read a character of `ranges`, one for each combination of what looks see in it."""
+        parts: list[tuple[Ranges, _Seen, frozenset[_Rest]]] = [(ranges, (), frozenset())]
+        for negated, (first, *rest) in ahead:
+            inside = [(_common(part, first), seen, left) for part, seen, left in parts]
+            if rest:
+                inside = [(part, seen, left | {(negated, tuple(rest))}) for part, seen, left in inside]
+            elif negated:
+                inside = []
+            outside = [(_common(part, complement(first)), seen, left) for part, seen, left in parts] if negated else []
+            parts = inside + outside
         for behind in self._program.behind:
             parts = [
-                (_common(part, members), (*seen, inside))
-                for part, seen in parts
-                for members, inside in ((behind, True), (complement(behind), False))
+                (_common(part, members), (*seen, is_in), left)
+                for part, seen, left in parts
+                for members, is_in in ((behind, True), (complement(behind), False))
             ]
-        for part, seen in parts:
+        for part, seen, left in parts:
             if part:
-                leaf = (part, following, seen)
+                leaf = (part, following, seen, left)
                 number = self._leaf_numbers.setdefault(leaf, len(self._leaves))
                 if number == len(self._leaves):
                     self._leaves.append(leaf)

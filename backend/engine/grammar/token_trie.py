@@ -16,6 +16,11 @@ MAX_TOKEN_LEN = 65_535  # bytes; a longer token would take more than any text to
 
 def build_token_trie(vocabulary: Vocabulary) -> TokenTrie:
     """Build the trie of every token that may stand in text: no special token, none without bytes."""
+    return token_trie(*token_nodes(vocabulary), vocabulary.size)
+
+
+def token_nodes(vocabulary: Vocabulary) -> tuple[NDArray[np.intp], NDArray[np.uint8], NDArray[np.intp]]:
+    """Return depth, byte and token of the trie's nodes, as `token_trie` takes them."""
     spelled = vocabulary.token_bytes
     excluded = vocabulary.special_ids | vocabulary.eos_ids
     ids = [i for i, text in enumerate(spelled) if 0 < len(text) <= MAX_TOKEN_LEN and i not in excluded]
@@ -30,7 +35,7 @@ def build_token_trie(vocabulary: Vocabulary) -> TokenTrie:
     place = np.arange(added.sum()) - np.repeat(ends - added - shared, added)  # of each node's byte in its token
     token = np.full(len(place), -1, dtype=np.intp)
     token[ends - 1] = ids
-    return token_trie(place + 1, octets[np.repeat(starts, added) + place], token, vocabulary.size)
+    return place + 1, octets[np.repeat(starts, added) + place], token
 
 
 def _shared_lengths(octets: NDArray[np.uint8], starts: NDArray[np.intp], lengths: NDArray[np.intp]) -> NDArray[np.intp]:
