@@ -26,6 +26,8 @@ from .type_shape import parts_of, shape_of
 from .typed_dicts import adapter_of
 from .types import TypeSpec
 
+# escapes and character classes, in which nothing is punctuation, and what is left of groups and alternatives
+_PUNCTUATION = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()|]", re.DOTALL)
 # no schema, not a type, a forward reference that is not found, a package that a type needs
 _NOT_DESCRIBED = (PydanticUserError, SchemaError, TypeError, NameError, ImportError)
 
@@ -114,22 +116,24 @@ def _text_constraint(name: str, schema: dict[str, Any], *, strict: bool) -> Cons
 
 def _whole(pattern: str) -> str:
     """Return a pattern that matches a whole text where the schema's pattern matches anywhere in it."""
-    if pattern.startswith("^") and pattern.endswith("$") and not pattern.endswith("\\$"):
-        inner = pattern[1:-1]
-        if "|" not in inner or _is_one_group(inner):
-            return inner
+    is_anchored = pattern.startswith("^") and pattern.endswith("$") and not pattern.endswith("\\$")
+    if is_anchored and not _has_open_alternative(pattern):
+        return pattern[1:-1]
     return rf"(?:.|\n)*(?:{pattern})(?:.|\n)*"
 
 
-def _is_one_group(pattern: str) -> bool:
-    """True for `(?:...)`, whatever is inside."""
-    if not (pattern.startswith("(?:") and pattern.endswith(")")):
-        return False
-    try:
-        re.compile(pattern[3:-1])  # of "(?:a)|(?:b)" this is "a)|(?:b"
-    except re.error:
-        return False
-    return True
+def _has_open_alternative(pattern: str) -> bool:
+    """True for a `|` outside of all groups: an anchor then belongs to one alternative only."""
+    depth = 0
+    for found in _PUNCTUATION.finditer(pattern):
+        match found.group():
+            case "(":
+                depth += 1
+            case ")":
+                depth -= 1
+            case "|" if depth == 0:
+                return True
+    return False
 
 
 def _culprit(annotation: Any, path: str = "") -> tuple[str, Any]:
