@@ -63,6 +63,8 @@ class Hints:
       runs.
     - `priority`: higher runs first. `timeout`: seconds from submission until the request fails with `DeadlineError`.
     - `cache_salt`: requests share cached prefixes only within one salt (one tenant).
+    - `place`: where in its program the request stands: "branch:number:variable". The same program makes the same
+      requests at the same places, wherever it runs.
     """
 
     program: str | None = None
@@ -71,6 +73,7 @@ class Hints:
     priority: int = 0
     timeout: float | None = None
     cache_salt: str = ""
+    place: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,13 +203,17 @@ def constraint_kind(constraint: Constraint) -> ConstraintKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a backend can do; the interpreter refuses what is missing before it sends anything."""
+    """What a backend can do; the interpreter refuses what is missing before it sends anything.
+
+    `graphs`: whole request graphs run there (it is a `GraphBackend`).
+    """
 
     model: str
     chat_template: ChatTemplate | None = None
     constraints: frozenset[ConstraintKind] = frozenset()
     logprobs: bool = False
     scoring: bool = False
+    graphs: bool = False
     context_len: int | None = None
 
 
@@ -229,4 +236,17 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Release everything; later calls raise `ClosedError`."""
+        ...
+
+
+@runtime_checkable
+class GraphBackend(Backend, Protocol):
+    """A backend that can run a whole request graph where the model is, so that dependent requests cost no round trips."""
+
+    def ship(self, graph: str, *, timeout: float | None = None) -> Backend:
+        """Return a backend for one run of `graph` (its JSON, all inputs bound).
+
+        It answers that run's requests from the run of the graph at the other end, which starts with the first of them.
+        Closing it ends that run.
+        """
         ...

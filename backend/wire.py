@@ -6,6 +6,8 @@ left out. Decoding trusts nothing: what is wrong raises `ParameterError` that na
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from types import NoneType
@@ -30,6 +32,7 @@ from .api import (
     TokenLogprob,
     Tokens,
     Usage,
+    prompt_text,
 )
 
 Plain = dict[str, Any]
@@ -65,6 +68,17 @@ def decode_request(plain: Any) -> Request:
         hints=_decode_hints(given.pop("hints", {})),
         **given,
     )
+
+
+def digest(request: Request | ScoreRequest) -> str:
+    """Return a short name for what a request asks, which differs when its prompt, parameters or constraint do."""
+    match request:
+        case Request(sampling=sampling, constraint=constraint):
+            asked: Any = [_encode_fields(sampling), None if constraint is None else encode_constraint(constraint)]
+        case ScoreRequest(choices=choices, unconditional=unconditional):
+            asked = [choices, unconditional]
+    content = json.dumps([prompt_text(request.prompt), asked])
+    return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 def encode_score_request(request: ScoreRequest) -> Plain:
@@ -234,6 +248,7 @@ def encode_capabilities(capabilities: Capabilities) -> Plain:
         "constraints": sorted(capabilities.constraints),
         "logprobs": capabilities.logprobs,
         "scoring": capabilities.scoring,
+        "graphs": capabilities.graphs,
         "context_len": capabilities.context_len,
     }
 
@@ -250,6 +265,7 @@ def decode_capabilities(plain: Any) -> Capabilities:
             constraints=frozenset(plain["constraints"]),
             logprobs=plain["logprobs"],
             scoring=plain["scoring"],
+            graphs=plain["graphs"],
             context_len=plain["context_len"],
         )
     except (TypeError, LookupError, AttributeError) as error:
@@ -296,6 +312,7 @@ _HINT_TYPES: dict[str, tuple[type, ...]] = {
     "priority": (int,),
     "timeout": (int, float, NoneType),
     "cache_salt": (str,),
+    "place": (str, NoneType),
 }
 
 

@@ -73,6 +73,8 @@ class Chain:
         self._error: BaseException | None = None
         self._scopes: dict[str, int] = {}
         self._emitted = 0
+        self._place = ""  # the branch's own name in its run, as `Hints.place` has it
+        self._num_requests = 0
         run.chains.append(self)
 
     # ---- the body's side -------------------------------------------------------------------------------------------
@@ -105,8 +107,9 @@ class Chain:
         self._pending.append(snapshot)
         branches = [Chain(self.run, snapshot, (*self.path, index)) for index in range(node.op.num)]
         group = new_id()
-        for branch in branches:
+        for number, branch in enumerate(branches, len(self.branches)):
             branch.group, branch.siblings, branch.slots = group, branches, dict(self.slots)
+            branch._place = f"{self._place}.{number}".removeprefix(".")
         self.branches.extend(branches)
         self.wake()
         return branches
@@ -273,7 +276,7 @@ class Chain:
     async def _answer(self, node: Node, op: Gen | Select) -> None:
         """Send the request of a node, pass its text on as it comes, and continue the prompt with it."""
         answers: list[Answer] = []
-        backend, hints = self.run.backend, self._hints()
+        backend, hints = self.run.backend, self._hints(op)
         try:
             prompt = self._conversation.send()
             self._emit(self._conversation.sent_text)
@@ -296,12 +299,20 @@ class Chain:
         if op.name is not None:
             self._define(node, op.name, variable)
 
-    def _hints(self) -> Hints:
+    def _hints(self, op: Gen | Select) -> Hints:
         ahead = self._pending.copy()  # in one step: the body's thread appends meanwhile
         is_extended = any(
             item.is_fork if isinstance(item, Snapshot) else isinstance(item.op, Gen | Select) for item in ahead
         )
-        return Hints(program=self.run.id, group=self.group, keep_prefix=is_extended, timeout=self.run.remaining)
+        place = f"{self._place}:{self._num_requests}:{op.name or ''}"
+        self._num_requests += 1
+        return Hints(
+            program=self.run.id,
+            group=self.group,
+            keep_prefix=is_extended,
+            timeout=self.run.remaining,
+            place=place,
+        )
 
     def _stream(self, node: Node, op: Gen, sample: int, text: str) -> None:
         if op.name is not None:

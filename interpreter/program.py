@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 RESERVED = ("backend", "timeout")
 
+BoundBody = partial[Any]
+"""`Program._run_body` with its arguments, which lacks only the state."""
+
 
 class Program:
     """A function whose first parameter is the state; made by `@ramify.function`.
@@ -225,13 +228,35 @@ class Program:
         return made
 
     def _execution(
-        self, call: Callable[[Any], Any], backend: Backend, timeout: float | None, loop: asyncio.AbstractEventLoop
+        self, call: BoundBody, backend: Backend, timeout: float | None, loop: asyncio.AbstractEventLoop
     ) -> Execution:
-        return Execution(call, self.parameters, backend, timeout, loop, is_async=self.is_async)
+        shipped = self._ship(call, backend, timeout) if backend.capabilities.graphs else None
+        return self._make_execution(call, backend, shipped, timeout, loop)
 
-    async def _complete(self, call: Callable[[Any], Any], backend: Backend, timeout: float | None) -> Result:
-        execution = self._execution(call, backend, _checked(timeout), asyncio.get_running_loop())
+    async def _complete(self, call: BoundBody, backend: Backend, timeout: float | None) -> Result:
+        timeout, shipped = _checked(timeout), None
+        if backend.capabilities.graphs:
+            shipped = await asyncio.to_thread(self._ship, call, backend, timeout)  # a body may take its time
+        execution = self._make_execution(call, backend, shipped, timeout, asyncio.get_running_loop())
         return await execution.complete()
+
+    def _ship(self, call: BoundBody, backend: Backend, timeout: float | None) -> Backend | None:
+        from .shipping import ship
+
+        (bound,) = call.args
+        return ship(self, bound.args, bound.kwargs, backend, timeout)
+
+    def _make_execution(
+        self,
+        call: BoundBody,
+        backend: Backend,
+        shipped: Backend | None,
+        timeout: float | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> Execution:
+        execution = Execution(call, self.parameters, shipped or backend, timeout, loop, is_async=self.is_async)
+        execution.run.owned = shipped
+        return execution
 
     def _row_runner(self, backend: Backend, timeout: float | None) -> Callable[[dict[str, Any]], Any]:
         return lambda row: self._complete(self._call((), row), backend, timeout)
@@ -272,7 +297,7 @@ class Program:
 
     # ---- arguments -------------------------------------------------------------------------------------------------
 
-    def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[Any], Any]:
+    def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BoundBody:
         """Return the body with its arguments, lacking only the state; `ParameterError` when they do not fit."""
         if self._is_method:
             name = self._label

@@ -53,6 +53,7 @@ class Run:
         self.error: BaseException | None = None
         self.ended = False
         self.stopped = asyncio.Event()
+        self.owned: Backend | None = None  # a backend of this run alone, closed with it
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: list[BaseException] = []
         self._children: set[Run] = set()
@@ -129,6 +130,8 @@ class Run:
             chain.close(error)
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=GRACE_S)
+        if self.owned is not None:
+            await self.owned.close()
 
     def _cancel(self, error: BaseException) -> None:
         if self.error is not None or self.ended:

@@ -8,30 +8,46 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import httpx
 
-from ...lang.errors import BackendError, RamifyError
+from ...lang.errors import BackendError, ParameterError, RamifyError
 from .. import wire
-from ..api import Capabilities, ChoiceScore, Chunk, Request, ScoreRequest
+from ..api import Backend, Capabilities, ChoiceScore, Chunk, Request, ScoreRequest
+from .shipped import ShippedRun
 from .transport import Transport
+
+Ship = Literal["auto", "never"]
 
 
 class RemoteBackend:
     """Runs programs on the server at `url` (`http://host:port`).
 
-    `api_key`: sent as a bearer token. `timeout`: seconds without a sign of the server. `client`: an `httpx.AsyncClient`
-    of yours. What it can do is asked of the server when first needed; a server that cannot be reached is a
-    `BackendError`.
+    - `api_key`: sent as a bearer token. `timeout`: seconds without a sign of the server. `client`: an
+      `httpx.AsyncClient` of yours.
+    - `ship="auto"`: a program that can be traced runs on the server as a whole, so that its dependent generations cost
+      no round trips; "never" sends every request by itself.
+
+    What the server can do is asked of it when first needed; one that cannot be reached is an `UnreachableError`.
 
     >>> import ramify
     >>> program.run(backend=ramify.RemoteBackend("http://127.0.0.1:8000"))  # doctest: +SKIP
     """
 
     def __init__(
-        self, url: str, *, api_key: str | None = None, timeout: float = 600.0, client: httpx.AsyncClient | None = None
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = 600.0,
+        ship: Ship = "auto",
+        client: httpx.AsyncClient | None = None,
     ) -> None:
+        if ship not in get_args(Ship):
+            raise ParameterError(f"ship is one of {', '.join(get_args(Ship))}, got {ship!r}")
+        self._ship = ship
         headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._transport = Transport(url, read_error=_read_error, headers=headers, timeout=timeout, client=client)
         self._capabilities: Capabilities | None = None
@@ -40,7 +56,8 @@ class RemoteBackend:
     def capabilities(self) -> Capabilities:
         """What the server can do; the first access waits for its answer."""
         if self._capabilities is None:
-            self._capabilities = _capabilities_of(self._transport.get_blocking("/v1/models"))
+            found = _capabilities_of(self._transport.get_blocking("/v1/models"))
+            self._capabilities = replace(found, graphs=found.graphs and self._ship == "auto")
         return self._capabilities
 
     async def generate(self, request: Request) -> AsyncIterator[Chunk]:
@@ -62,6 +79,11 @@ class RemoteBackend:
         """See `Backend`."""
         answer = await self._transport.post("/v1/score", wire.encode_score_request(request))
         return [wire.decode_score(score) for score in answer["scores"]]
+
+    def ship(self, graph: str, *, timeout: float | None = None) -> Backend:
+        """Return the backend of one run of `graph`, which runs on the server: see `GraphBackend`."""
+        body = {"graph": json.loads(graph), "stream": True}
+        return ShippedRun(self, self._transport, body if timeout is None else {**body, "timeout": timeout})
 
     async def close(self) -> None:
         """Close the connections."""

@@ -49,6 +49,7 @@ class Hints(Body):
     priority: int = Field(0, ge=-(2**31), lt=2**31)
     timeout: float | None = Field(None, ge=0)
     cache_salt: str = Field("", max_length=1024)
+    place: str | None = Field(None, max_length=1024)
 
 
 class GenerateBody(Body):

@@ -71,7 +71,7 @@ class Service:
     def capabilities(self) -> Capabilities:
         """What the backend can do, under the name that clients see."""
         capabilities = self.backend.capabilities
-        return replace(capabilities, model=self.settings.served_model_name or capabilities.model)
+        return replace(capabilities, model=self.settings.served_model_name or capabilities.model, graphs=True)
 
     @property
     def vocab_size(self) -> int:

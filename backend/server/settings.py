@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     max_queued_requests: int = Field(1024, ge=1, description="Open requests; more get 503.")
     max_queued_tokens: int = Field(1 << 20, ge=1, description="Prompt tokens of open requests; more get 503.")
     max_tokens_limit: int = Field(32768, ge=1, description="Most tokens one request may ask for.")
+    max_run_tokens: int = Field(1 << 20, ge=1, description="Most tokens one run of a shipped program may generate.")
     max_rows: int = Field(1024, ge=1, description="Most rows of one graph request, prompts of one completion.")
     request_timeout: float = Field(600.0, gt=0, description="Seconds after which any request ends.")
     watchdog: float = Field(60.0, gt=0, description="Seconds without a step after which the engine counts as stuck.")
