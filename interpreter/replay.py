@@ -190,10 +190,11 @@ class Replay:
                 self._control.close(self, place, node, recorder)
             case _:
                 recorder.replay(self._op(place, node), node.location)
-        assert recorder.last is not None
-        place.recorders[node.id], place.ids[node.id] = recorder, recorder.last
-        for name in node.defines:
-            place.values.setdefault((node.id, name), Reference(recorder.last, name))
+        place.recorders[node.id] = recorder
+        if recorder.last is not None:  # a block that begins a prompt may have recorded nothing
+            place.ids[node.id] = recorder.last
+            for name in node.defines:
+                place.values.setdefault((node.id, name), Reference(recorder.last, name))
         self.finish(place, node)
 
     def _op(self, place: Pass, node: Node) -> Op:

@@ -137,7 +137,8 @@ class _Twin:
         blocks = [
             f'"""The Python twin of {self.compiled.file}: it sends the same requests."""',
             "\n".join(standard),
-            "\n".join([*own, library]),
+            "\n".join(own),
+            library,
         ]
         return "\n\n".join(block for block in blocks if block)
 
@@ -205,12 +206,14 @@ class _Twin:
         bodies = [self._block(arm.steps, inside) for arm, inside in zip(arms, inner, strict=True)]
         made = dict.fromkeys(name for inside in inner for name in inside.made)
         for number, (arm, inside, body) in enumerate(zip(arms, inner, bodies, strict=True)):
+            missing = _nothing(place, [name for name in made if name not in inside.made])
             if arm.condition is None:
+                if not body and not missing:
+                    continue
                 yield "else:"
             else:
                 yield f"{'elif' if number else 'if'} {self.values.source(arm.condition, names)}:"
-            missing = [name for name in made if name not in inside.made]
-            yield from (TAB + line for line in [*body, *_nothing(place, missing)] or ["pass"])
+            yield from (TAB + line for line in [*body, *missing] or ["pass"])
         if made and arms[-1].condition is not None:
             yield "else:"
             yield from (TAB + line for line in _nothing(place, list(made)))
@@ -313,18 +316,24 @@ def _sum(state: str, parts: Sequence[Write | str]) -> Iterator[str]:
         yield line
         return
     yield f"{state} += ("
+    line = ""
     for number, part in enumerate(parts):
-        plus = "+ " if number else ""
-        chunks = _chunks(part.text) if isinstance(part, Write) else [part]
-        for chunk in chunks:
-            yield f"{TAB}{plus}{chunk}"
-            plus = ""
+        for index, chunk in enumerate(_chunks(part.text) if isinstance(part, Write) else [part]):
+            plus = "+ " if number and not index else ""
+            if line and (index or len(line) + len(plus) + len(chunk) >= WIDTH - len(TAB)):
+                yield TAB + line
+                line = ""
+            line += f" {plus}{chunk}" if line else f"{plus}{chunk}"
+    yield TAB + line
     yield ")"
 
 
 def _chunks(text: str) -> Iterator[str]:
     """Yield a long text as literals that stand below each other: its lines, long ones in parts."""
-    for line in text.splitlines(keepends=True):
+    lines = text.splitlines(keepends=True)
+    if lines[0] == "\n" and len(lines) > 1:  # a line end alone would look odd
+        lines[:2] = ["".join(lines[:2])]
+    for line in lines:
         rest = line
         while len(rest) > WIDTH - 10:
             cut = rest.rfind(" ", 0, WIDTH - 10) + 1 or WIDTH - 10

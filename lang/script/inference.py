@@ -93,7 +93,8 @@ class Inference:
             case ListDisplay(_, items):
                 return ListOf(union(self.infer(item, names) for item in items) if items else UNKNOWN)
             case FieldOf():
-                return self._field(expression, self.infer_present(expression.value, names, "the record"))
+                kind = self._field(expression, self.infer_present(expression.value, names, "the record"))
+                return without_null(kind) if path_of(expression) in names else kind
             case ItemOf():
                 return self._item(expression, names)
             case Call():
@@ -108,8 +109,9 @@ class Inference:
             return names[name].kind
         if self._is_open:
             return UNKNOWN
-        hint = f"write {CONSTANTS[name]}" if name in CONSTANTS else suggestion(name, names)
-        known = f"known here: {', '.join(names)}" if names else "nothing is known here yet"
+        there_are = [known for known in names if known.isidentifier()]
+        hint = f"write {CONSTANTS[name]}" if name in CONSTANTS else suggestion(name, there_are)
+        known = f"known here: {', '.join(there_are)}" if there_are else "nothing is known here yet"
         if not hint and name in FUNCTIONS:
             hint = f"{name} is a function: write {name}(...)"
         self.report.error("E010", span, f"unknown name {name!r}", hint or known)
@@ -264,12 +266,13 @@ class Inference:
 
 
 def present_in(condition: Expression, *, holds: bool) -> frozenset[str]:
-    """Return the names that are not null when the condition holds, or when it does not."""
+    """Return the names, and paths to fields, that are not null when the condition holds, or when it does not."""
     match condition:
-        case Name(_, name) if holds:
-            return frozenset({name})
-        case Operation(_, "==" | "!=" as operator, (Name(_, name), Constant(_, None))) if holds == (operator == "!="):
-            return frozenset({name})
+        case Name() | FieldOf() if holds and (path := path_of(condition)):
+            return frozenset({path})
+        case Operation(_, "==" | "!=" as operator, (value, Constant(_, None))) if holds == (operator == "!="):
+            path = path_of(value)
+            return frozenset({path} if path else ())
         case Operation(_, "not", (inner,)):
             return present_in(inner, holds=not holds)
         case Operation(_, "and" | "or" as operator, operands) if holds == (operator == "and"):
@@ -279,18 +282,32 @@ def present_in(condition: Expression, *, holds: bool) -> frozenset[str]:
 
 
 def narrowed(names: Names, present: frozenset[str]) -> Names:
-    """Return the names with those that are known not to be null typed so."""
-    changed = {
-        name: replace(names[name], kind=without_null(names[name].kind))
-        for name in present
-        if name in names and is_optional(names[name].kind)
-    }
+    """Return the names with those that are known not to be null typed so; for fields, their paths stand among them."""
+    changed: dict[str, Binding] = {}
+    for path in present:
+        if path in names and is_optional(names[path].kind):
+            changed[path] = replace(names[path], kind=without_null(names[path].kind))
+        elif not path.isidentifier():
+            changed[path] = Binding(UNKNOWN, Span(0, 0))
     return {**names, **changed} if changed else names
+
+
+def path_of(expression: Expression) -> str | None:
+    """Return `name.field.field` where an expression is that, else None."""
+    match expression:
+        case Name(_, name):
+            return name
+        case FieldOf(_, value, label):
+            path = path_of(value)
+            return None if path is None else f"{path}.{label.name}"
+        case _:
+            return None
 
 
 def present_hint(expression: Expression) -> str | None:
     """Say how a value is known not to be null."""
-    return f"put it into '@if {expression.name} != null'" if isinstance(expression, Name) else None
+    path = path_of(expression)
+    return None if path is None else f"put it into '@if {path} != null'"
 
 
 # ---- functions ---------------------------------------------------------------------------------------------------

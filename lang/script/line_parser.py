@@ -121,7 +121,7 @@ def _terminals(error: UnexpectedInput) -> frozenset[str]:
         case UnexpectedToken():
             return frozenset(error.accepts or error.expected)
         case UnexpectedCharacters():
-            return frozenset(error.allowed or ())
+            return frozenset("$END" if name == "<END-OF-FILE>" else name for name in error.allowed or ())
         case _:
             return frozenset()
 

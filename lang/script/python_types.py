@@ -22,8 +22,12 @@ class PythonTypes:
 
     def source(self) -> str:
         """Return the definitions, classes set apart."""
-        text = "\n".join(self.definitions.values())
-        return text.replace("\n\nclass", "\n\n\nclass")
+        text, last = "", ""
+        for definition in self.definitions.values():
+            is_apart = "class " in (last[:6], definition[:6])
+            text += ("\n\n\n" if is_apart else "\n") + definition
+            last = definition
+        return text
 
     def annotation(self, kind: Kind) -> str:
         """Return the type as it is written in Python."""
@@ -65,7 +69,7 @@ class PythonTypes:
             self._define(kind.name, f"{kind.name} = TypedDict({literal(kind.name)}, {{{inside}}})")
         else:
             lines = [f"class {kind.name}(TypedDict):", *(f"    {name}: {inner}" for name, inner in fields.items())]
-            self._define(kind.name, "\n" + "\n".join(lines) + "\n")
+            self._define(kind.name, "\n".join(lines))
         return kind.name
 
     def _define(self, name: str, source: str) -> None:

@@ -140,4 +140,4 @@ class PythonValues:
 def _projected(source: str, field: str, depth: int) -> str:
     if depth == 0:
         return source + field
-    return f"[{_projected('item', field, depth - 1)} for item in {source}]"
+    return f"tuple({_projected('item', field, depth - 1)} for item in {source})"
