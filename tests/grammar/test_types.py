@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import ipaddress
 import json
 import random
 import re
@@ -13,10 +14,10 @@ import sys
 import typing
 import uuid
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NewType, NotRequired, TypedDict
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import UUID4, AwareDatetime, BaseModel, Field, NaiveDatetime
 
 from ramify.lang.constraints import Choices, JsonSchema, Regex
 from ramify.lang.errors import ConstraintError, ParseError
@@ -204,6 +205,89 @@ class Broken(BaseModel):
 def test_types_that_cannot_be_expressed_are_refused_by_name(annotation: Any, reason: str) -> None:
     with pytest.raises(ConstraintError, match=reason):
         type_spec(annotation)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "value"),
+    [
+        (datetime.datetime, "2024-02-29T12:30", datetime.datetime(2024, 2, 29, 12, 30)),
+        (AwareDatetime, "2024-02-29T12:30:01.5Z", datetime.datetime(2024, 2, 29, 12, 30, 1, 500000, datetime.UTC)),
+        (datetime.time, "23:59", datetime.time(23, 59)),
+        (datetime.timedelta, "-P1DT2H", -datetime.timedelta(days=1, hours=2)),
+        (decimal.Decimal, "1.10", decimal.Decimal("1.10")),
+        (NewType("Name", str), " x", " x"),
+        (NewType("Size", int), "12", 12),
+        (Annotated[str, Field(pattern="b+")], "abbc", "abbc"),
+        (Annotated[str, Field(pattern="^a|b$")], "ac", "ac"),
+        (Annotated[str, Field(min_length=2)], " \n", " \n"),
+        (Annotated[Literal["a", "b"], "the remark of somebody"], "b", "b"),
+        (ipaddress.IPv6Address, "::1", ipaddress.IPv6Address("::1")),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_is_one_string_in_json_is_plain_text(annotation: Any, text: str, value: Any) -> None:
+    spec = type_spec(annotation)
+    read = spec(text)
+    assert read == value and type(read) is type(value)
+    match spec.constraint:
+        case Regex(pattern):
+            assert re.fullmatch(pattern, text)
+        case Choices(choices):
+            assert text in choices
+        case other:
+            assert other is None
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text"),
+    [
+        (datetime.date, "2023-02-29"),
+        (datetime.date, "0000-01-01"),
+        (datetime.time, "24:00"),
+        (AwareDatetime, "2024-02-29T12:30"),
+        (NaiveDatetime, "2024-02-29T12:30Z"),
+        (datetime.timedelta, "P1Y"),
+        (datetime.timedelta, "P"),
+        (uuid.UUID, "123E4567"),
+        (UUID4, "123e4567-e89b-12d3-a456-426614174000"),
+        (ipaddress.IPv4Address, "1.2.3.256"),
+        (Annotated[str, Field(pattern="^a$")], "ab"),
+    ],
+    ids=str,
+)
+def test_what_is_no_value_is_not_held(annotation: Any, text: str) -> None:
+    constraint = type_spec(annotation).constraint
+    assert isinstance(constraint, Regex) and not re.fullmatch(constraint.pattern, text)
+
+
+def test_decimals_keep_the_digits_that_were_written() -> None:
+    spec = type_spec(dict[str, decimal.Decimal | None])
+    digits = "0.12345678901234567890123"
+    assert repr(spec(f'{{"a": {digits}, "b": 1.50, "c": null, "d": "2.0"}}')) == repr(
+        {"a": decimal.Decimal(digits), "b": decimal.Decimal("1.50"), "c": None, "d": decimal.Decimal("2.0")}
+    )
+
+
+def test_a_type_that_comes_again_costs_nothing() -> None:
+    assert type_spec(list[Point]) is type_spec(list[Point])
+    assert type_spec(list[Point]) is not type_spec(list[Point], strict=False)
+    unhashable = Annotated[list[int], {"any": "metadata"}]
+    assert type_spec(unhashable) == type_spec(unhashable)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "name"),
+    [
+        (dict[str, Annotated[int, Field(ge=3)]] | None, "dict[str, int] | None"),
+        (typing.Optional[Point], "Point | None"),  # noqa: UP045
+        (tuple[Colour, ...], "tuple[Colour, ...]"),
+        (Literal["a", 1], "Literal['a', 1]"),
+        (Any, "Any"),
+        (NewType("Name", str), "Name"),
+    ],
+)
+def test_types_are_named_as_they_are_written(annotation: Any, name: str) -> None:
+    assert type_spec(annotation).name == name
 
 
 def test_scalar_constraints_are_plain_text_and_bounded() -> None:
