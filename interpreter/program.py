@@ -23,6 +23,7 @@ from .default_backend import resolve_backend
 from .execution import Execution
 from .request_graph import RequestGraph
 from .result import Result
+from .shipping import ship, ship_beside
 from .state import AsyncState, Writer
 from .streams import AsyncStream, Stream
 
@@ -230,31 +231,15 @@ class Program:
     def _execution(
         self, call: BoundBody, backend: Backend, timeout: float | None, loop: asyncio.AbstractEventLoop
     ) -> Execution:
-        shipped = self._ship(call, backend, timeout) if backend.capabilities.graphs else None
-        return self._make_execution(call, backend, shipped, timeout, loop)
+        return self._execution_on(ship(self, call, backend, timeout), call, backend, timeout, loop)
 
     async def _complete(self, call: BoundBody, backend: Backend, timeout: float | None) -> Result:
-        timeout, shipped = _checked(timeout), None
-        if backend.capabilities.graphs:
-            shipped = await asyncio.to_thread(self._ship, call, backend, timeout)  # a body may take its time
-        execution = self._make_execution(call, backend, shipped, timeout, asyncio.get_running_loop())
-        return await execution.complete()
+        timeout = _checked(timeout)
+        shipped = await ship_beside(self, call, backend, timeout)
+        return await self._execution_on(shipped, call, backend, timeout, asyncio.get_running_loop()).complete()
 
-    def _ship(self, call: BoundBody, backend: Backend, timeout: float | None) -> Backend | None:
-        from .shipping import ship
-
-        (bound,) = call.args
-        return ship(self, bound.args, bound.kwargs, backend, timeout)
-
-    def _make_execution(
-        self,
-        call: BoundBody,
-        backend: Backend,
-        shipped: Backend | None,
-        timeout: float | None,
-        loop: asyncio.AbstractEventLoop,
-    ) -> Execution:
-        execution = Execution(call, self.parameters, shipped or backend, timeout, loop, is_async=self.is_async)
+    def _execution_on(self, shipped: Backend | None, call: BoundBody, backend: Backend, *rest: Any) -> Execution:
+        execution = Execution(call, self.parameters, shipped or backend, *rest, is_async=self.is_async)
         execution.run.owned = shipped
         return execution
 
