@@ -75,6 +75,11 @@ class Conversation:
         elif text:
             pieces.append(Text(text))
 
+    def write_piece(self, piece: Piece) -> None:
+        """Append one piece to the open message as it is, or outside messages."""
+        self._open_block().pieces.append(piece)
+        self._written.append(piece.text)
+
     def write_answer(self, pieces: Sequence[Piece]) -> None:
         """Append what was generated at the end of the prompt that was sent last; it stays as it is."""
         block = self._blocks[-1]

@@ -13,6 +13,7 @@ from .streams import AsyncStream, Stream
 
 if TYPE_CHECKING:
     from .batch import Row
+    from .cost import Cost
     from .graph_program import GraphProgram
 
 
@@ -55,6 +56,27 @@ class RequestGraph(GraphFacts):
     async def arun_batch(self, rows: Iterable[Mapping[str, Any]], **options: Any) -> list[Row[Result]]:
         """The same on the caller's event loop."""
         return await self.program().arun_batch(rows, **options)
+
+    def cost(self, tokenizer: Any, *, generated: int | None = None, passes: int = 1) -> Cost:
+        """Return how many tokens a run prefills with and without sharing, and how many it generates, before it runs.
+
+        `tokenizer`: an engine, its tokenizer, or a function from text to token ids (which leaves the chat template's
+        markup out). `generated`: tokens that each gen is taken to generate, else its `max_tokens`. Loops whose items
+        are not known go round `passes` times, and of several arms the longest is taken. Counts of prompts are exact
+        where texts are known; bind arguments for that.
+
+        >>> import ramify
+        >>> @ramify.function
+        ... def twice(s):
+        ...     s += "1 2 3 4 "
+        ...     for branch in s.fork(2):
+        ...         branch += ramify.gen("x", max_tokens=5)
+        >>> twice.compile().cost(str.split)
+        Cost(requests=2, prompt_tokens=8, computed_tokens=5, generated_tokens=10, longest=9)
+        """
+        from .cost import cost_of
+
+        return cost_of(self, tokenizer, generated=generated, passes=passes)
 
     def program(self) -> GraphProgram:
         """Return the program that records this graph, to be used inside other programs or by the command line."""

@@ -112,7 +112,7 @@ def facts(result):
         result.text(),
         result.messages(),
         result.value,
-        {name: (result[name], result.text_of(name)) for name in result.keys()},
+        {name: (result[name], result.text_of(name)) for name in result},
         result.usage.completion_tokens,
     )
 
@@ -147,8 +147,8 @@ def test_on_the_engine_too(engine, steps):
     rows = graph.run_batch([{"topic": "cats"}, {"topic": "dogs"}], backend=engine)
     assert facts(rows[0].unwrap()) == facts(live)
     assert facts(rows[1].unwrap()) == facts(program.run("dogs", backend=engine))
-    ids = {name: live.meta(name).token_ids for name in live.keys()}
-    assert {name: rows[0].unwrap().meta(name).token_ids for name in live.keys()} == ids
+    ids = {name: live.meta(name).token_ids for name in live}
+    assert {name: rows[0].unwrap().meta(name).token_ids for name in live} == ids
 
 
 @settings(max_examples=40)

@@ -1,0 +1,93 @@
+"""What a graph costs is known before it runs: the counts are those that the engine then reports."""
+
+from __future__ import annotations
+
+import pytest
+
+import ramify
+from ramify import function, gen, select
+
+EXACT = {"max_tokens": 7, "ignore_eos": True, "temperature": 0}
+
+
+@pytest.fixture(scope="module")
+def engine():
+    with ramify.Engine(num_threads=1) as engine:
+        yield engine
+
+
+@function(**EXACT)
+def tree(s, topic):
+    s += ramify.system("You are brief and kind.") + ramify.user(f"Tell me about {topic}, please.")
+    with s.assistant():
+        s += "Well: " + gen("first") + " And so on. "
+        tips = s.fork(3)
+        for i, tip in enumerate(tips):
+            tip += f"Tip number {i} is: " + gen("tip") + " because " + gen("why")
+            deeper = tip.fork(2)
+            deeper += " Or " + gen("or")
+        s += "In short: " + gen("short", n=2)
+        s.keep("short", 0)
+    s += ramify.user("Thanks!") + ramify.assistant(gen("bye"))
+
+
+@function(**EXACT)
+def chain(s, topic):
+    for i in range(4):
+        s += f"{topic} {i}: " + gen(f"x{i}") + "\n"
+
+
+def measured(program, engine, **arguments):
+    engine.flush_cache()
+    before = engine.stats()
+    program.compile(**arguments).run(backend=engine)
+    after = engine.stats()
+    prompt = after.prompt_tokens - before.prompt_tokens
+    return prompt, prompt - (after.cached_tokens - before.cached_tokens)
+
+
+@pytest.mark.parametrize("program", [tree, chain], ids=["tree", "chain"])
+def test_counts_are_those_of_the_engine(program, engine):
+    cost = program.compile(topic="cats and dogs").cost(engine)
+    prompt, computed = measured(program, engine, topic="cats and dogs")
+    assert (cost.prompt_tokens, cost.computed_tokens) == (prompt, computed)
+    assert cost.generated_tokens == 7 * cost.requests
+    assert cost.shared > 0.4 and cost.longest > 60
+
+
+def test_a_select_scores_each_choice(engine):
+    @function
+    def program(s):
+        s += "The sky is " + select("colour", ["blue", "green", "red as a rose"]) + " and " + gen("x", **EXACT)
+
+    cost = program.compile().cost(engine)
+    assert cost.requests == 4
+    prompt, _ = measured(program, engine)
+    longest = len(engine.tokenizer.encode_text("red as a rose"))  # what it takes to be chosen
+    assert 0 <= cost.prompt_tokens - prompt < longest
+
+
+def test_control_counts_passes_and_the_longest_arm(control_graph):
+    words = str.split
+    assert control_graph.bind(mode="a", items=["a", "b"], n=3).cost(words).requests == 9
+    assert control_graph.cost(words, passes=4).requests == 15
+    assert control_graph.cost(words, generated=2).generated_tokens == 2 * control_graph.cost(words).requests
+    assert control_graph.cost(words).generated_tokens == 5 * control_graph.cost(words).requests
+
+
+def test_unknown_values_are_estimated():
+    @function
+    def program(s, a):
+        s += "x " + a + " y " + gen("b", max_tokens=3)
+        s += f" {s['b']} " + gen("c", max_tokens=2)
+
+    cost = program.compile().cost(str.split)
+    assert (cost.requests, cost.prompt_tokens) == (2, 10 + 10 + 3 + 3)
+    assert sum(cost.of_nodes.values()) == 10 + 3
+
+
+def test_misuse(control_graph):
+    with pytest.raises(ramify.ParameterError, match="an engine, its tokenizer or a function"):
+        control_graph.cost("gpt-4")
+    with pytest.raises(ramify.ParameterError, match="generated must be a number"):
+        control_graph.cost(str.split, generated=-1)
