@@ -5,6 +5,7 @@ It knows the error tree and nothing of commands. Used by the `cli_*.py` modules.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import textwrap
@@ -12,14 +13,17 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
 from ..backend.api import Backend
 from ..lang.errors import ClosedError, GenError, ParameterError, RamifyError, ScriptError, UnreachableError
 from .cli_options import BackendChoice, Composition, ExitCode, Misuse
-from .progress import width_of
+from .progress import ERASE_LINE, can_redraw, width_of
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 MODULE_NAME = "ramify_command_line_program"  # not `__main__`, so that a file's own `if __name__` block does not run
 
@@ -59,7 +63,8 @@ def opened(choice: BackendChoice, composition: Composition) -> Iterator[Backend]
     """
     with ExitStack() as stack:
         try:
-            backend = stack.enter_context(composition.open_backend(choice.name, choice.model, choice.options))
+            with _waiting(f"opening {choice.name} ..."):
+                backend = stack.enter_context(composition.open_backend(choice.name, choice.model, choice.options))
         except ParameterError as error:
             raise Misuse(str(error)) from error
         except (RamifyError, OSError) as error:
@@ -68,6 +73,21 @@ def opened(choice: BackendChoice, composition: Composition) -> Iterator[Backend]
             complain(described(error))
             raise typer.Exit(ExitCode.UNREACHABLE) from None
         yield backend
+
+
+@contextmanager
+def _waiting(message: str) -> Iterator[None]:
+    """Show a message on a terminal for as long as something takes."""
+    if not can_redraw(sys.stderr):
+        yield
+        return
+    sys.stderr.write(message)
+    sys.stderr.flush()
+    try:
+        yield
+    finally:
+        sys.stderr.write(ERASE_LINE)
+        sys.stderr.flush()
 
 
 def silence_stdout() -> None:
@@ -164,14 +184,19 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     """Return `value` as JSON; what JSON has no form for is shown as text, and NaN is null."""
     import json
 
-    from pydantic import TypeAdapter
-
-    adapter: TypeAdapter[Any] = TypeAdapter(Any)
+    adapter = _adapter_of_anything()
     try:
         return adapter.dump_json(value, fallback=str, indent=indent).decode()
     except ValueError:  # a lone surrogate, which is no Unicode text: written as an escape
         plain = adapter.dump_python(value, mode="json", fallback=str)
         return json.dumps(plain, indent=indent)
+
+
+@functools.cache
+def _adapter_of_anything() -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Any)
 
 
 def show_text(pieces: Iterator[str]) -> None:

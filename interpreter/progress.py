@@ -114,7 +114,7 @@ class ProgressLine:
                 text = line(self._at, seconds, width_of(self._stream) - 1)
                 self._write(ERASE_LINE + _coloured(text, self._at))
             else:
-                self._write(line(self._at, seconds, LOG_WIDTH) + "\n")
+                self._write(line(self._at, seconds, LOG_WIDTH, bar=False) + "\n")
 
     def _write(self, text: str) -> None:
         if self._stream is not None:
@@ -122,8 +122,8 @@ class ProgressLine:
             self._stream.flush()
 
 
-def line(at: BatchProgress, seconds: float, width: int) -> str:
-    """Return the line: what matters most as long as there is room, then a bar in what is left.
+def line(at: BatchProgress, seconds: float, width: int, *, bar: bool = True) -> str:
+    """Return the line: what matters most as long as there is room, then a bar, if one is wanted, in what is left.
 
     >>> line(BatchProgress(50, 1, 200, Usage(600, 300, 1000)), 10.0, 60)
     '50/200  1 failed  0:30 left  5.0 rows/s  100 tokens/s'
@@ -140,7 +140,7 @@ def line(at: BatchProgress, seconds: float, width: int) -> str:
             break
         text = longer
     room = min(width - len(text) - 2, BAR_LEN)
-    if at.total and room >= 8:
+    if bar and at.total and room >= 8:
         filled = room * at.done // at.total
         text = f"{'━' * filled}{'╌' * (room - filled)}  {text}"
     return text

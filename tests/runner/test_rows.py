@@ -331,6 +331,15 @@ def test_what_json_has_no_form_for(call, tmp_path, write_rows):
     assert json.loads(out)["value"] == {"nan": None, "half": "\ud800", "o": "<class 'object'>"}
 
 
+def test_a_long_batch_writes_a_line_into_a_log_now_and_then(run, write_rows, monkeypatch):
+    monkeypatch.setattr("ramify.interpreter.progress.LOG_SECONDS", 0.02)
+    rows = write_rows(words(*(f"w{number}" for number in range(8))))
+    delays = ("--backend-option", "delay=0.05", "--concurrency", "2")
+    _, _, err = run("--inputs", rows, *delays)
+    assert "/8 " in err and "left" in err and "\x1b" not in err and "━" not in err
+    assert run("--inputs", rows, *delays, "--quiet")[2] == ""
+
+
 def test_a_full_disk_ends_the_run_and_leaves_whole_lines(run, write_rows, tmp_path, monkeypatch):
     out, written = tmp_path / "out.jsonl", []
     real = os.write

@@ -134,7 +134,7 @@ def test_a_terminal_of_40_columns_shows_lines_that_fit(files):
     lines = [line.strip("\r") for line in plain.replace("\x1b[2K", "\n").split("\n")]
     assert code == 4 and max(map(len, lines)) <= 40
     assert any("/20" in line and "left" in line for line in lines) and "19 ok, 1 failed" in text
-    assert "\x1b[31m1 failed" in text
+    assert "\x1b[31m1 failed" in text and "opening fake ..." in text
 
 
 def test_no_color_means_none_and_a_dumb_terminal_is_not_drawn_on(files):
