@@ -33,9 +33,13 @@ def check_schema(text: str, *, strict: bool) -> None:
         raise ConstraintError("json_schema is nested too deeply") from None
     if error is not None:
         raise ConstraintError(f"json_schema is not a JSON schema: {error.message} at {_pointer(error.absolute_path)}")
+    has_ids = any("$id" in node for _, node in subschemas(schema))
     for pointer, node in subschemas(schema):
-        if str(node.get("$ref", "")).startswith("#/") and not _is_found(schema, node["$ref"]):
-            raise ConstraintError(f"json_schema refers to {node['$ref']!r} at {pointer or '/'}, which does not exist")
+        reference = node.get("$ref", "#")
+        is_outside = not reference.startswith("#") and not has_ids
+        if is_outside or (reference.startswith("#/") and not _is_found(schema, reference)):
+            what = "lies outside of it" if is_outside else "does not exist"
+            raise ConstraintError(f"json_schema refers to {reference!r} at {pointer or '/'}, which {what}")
     unheld = find_unheld(schema) if strict else []
     if unheld:
         raise ConstraintError(

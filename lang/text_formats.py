@@ -20,6 +20,7 @@ _HOUR = r"(?:[01][0-9]|2[0-3])"
 DATE: Final = rf"(?:{_YEAR}-{_MONTH_AND_DAY}|{_LEAP_YEAR}-02-29)"
 NAIVE_TIME: Final = rf"{_HOUR}:[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{{1,6}})?)?"
 OFFSET: Final = rf"(?:Z|[+-]{_HOUR}:[0-5][0-9])"
+FULL_TIME: Final = rf"{_HOUR}:[0-5][0-9]:[0-5][0-9](?:\.[0-9]{{1,6}})?{OFFSET}"  # of RFC 3339, which JSON Schema means
 
 # ISO 8601 in days, hours, minutes and seconds; years and months have no fixed length
 _CLOCK = (

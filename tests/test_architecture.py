@@ -28,7 +28,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "backend": ("backend", "lang", "kernels"),
     "backend.engine": (
         *("backend.engine", "backend.api", "backend.registry", "kernels"),
-        *("lang.errors", "lang.sampling", "lang.constraints", "lang.schema_keywords"),
+        *("lang.errors", "lang.sampling", "lang.constraints", "lang.schema_keywords", "lang.text_formats"),
     ),
     "backend.server": ("backend", "interpreter", "lang"),
     "kernels": ("kernels",),
@@ -36,7 +36,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 # What a folder may import from outside, besides the standard library.
 PACKAGES: dict[str, frozenset[str]] = {
     "": frozenset(),
-    "lang": frozenset({"jsonschema", "lark", "pydantic", "pydantic_core", "typing_extensions"}),
+    "lang": frozenset({"jsonschema", "lark", "pydantic", "pydantic_core", "referencing", "typing_extensions"}),
     "interpreter": frozenset({"jinja2", "pydantic", "rich", "typer"}),
     "backend": frozenset({"httpx", "jinja2", "pydantic", "rich"}),
     "backend.engine": frozenset({"torch", "numpy", "transformers", "tokenizers", "safetensors", "huggingface_hub"})

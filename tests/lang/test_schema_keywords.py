@@ -115,6 +115,7 @@ def test_the_deepest_schema_is_loosened_level_by_level():
         ({"json_schema": {"type": "strin"}}, "not a JSON schema: 'strin' is not valid .* at /type"),
         ({"json_schema": {"properties": {"a": {"minimum": "3"}}}}, "'3' is not of type 'number' at /properties/a/mini"),
         ({"json_schema": {"items": {"$ref": "#/$defs/a"}}}, "refers to '#/.defs/a' at /items, which does not exist"),
+        ({"json_schema": {"$ref": "https://example.com/a"}}, "'https://example.com/a' at /, which lies outside of it"),
         ({"json_schema": {"items": {"uniqueItems": True}}}, "no mask holds: uniqueItems at /items. With strict=False"),
         ({"json_schema": "{"}, "line 1 column 2"),
         ({"grammar": "start: a\na: /x"}, "line 2 column 4 in the grammar"),

@@ -8,23 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ....lang import text_formats
 from ....lang.schema_keywords import Schema, subschemas
 
-_DAY_28 = r"(?:0[1-9]|1[0-9]|2[0-8])"
-_DAY_30 = r"(?:0[1-9]|[12][0-9]|30)"
-_DAY_31 = r"(?:0[1-9]|[12][0-9]|3[01])"
-_YEAR = r"(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
-_FOURTH = r"(?:0[48]|[2468][048]|[13579][26])"
-_LEAP_YEAR = rf"(?:[0-9]{{2}}{_FOURTH}|{_FOURTH}00)"
-_MONTH_AND_DAY = rf"(?:(?:0[13578]|1[02])-{_DAY_31}|(?:0[469]|11)-{_DAY_30}|02-{_DAY_28})"
-_DATE = rf"(?:{_YEAR}-{_MONTH_AND_DAY}|{_LEAP_YEAR}-02-29)"
-_HOUR = r"(?:[01][0-9]|2[0-3])"
-_TIME = rf"{_HOUR}:[0-5][0-9]:[0-5][0-9](?:\.[0-9]{{1,6}})?(?:Z|[+-]{_HOUR}:[0-5][0-9])"
-
 PATTERNS: Final[dict[str, str]] = {
-    "date": _DATE,
-    "time": _TIME,
-    "date-time": rf"{_DATE}T{_TIME}",
+    "date": text_formats.DATE,
+    "time": text_formats.FULL_TIME,
+    "date-time": f"{text_formats.DATE}T{text_formats.FULL_TIME}",
 }
 
 
