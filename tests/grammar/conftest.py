@@ -8,36 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ramify.backend import registry
-from ramify.backend.engine.grammar.api import GrammarCompiler, Matcher, num_mask_words
+from ramify.backend.engine.grammar.api import GrammarCompiler, Matcher
+from ramify.backend.engine.grammar.conformance import awkward_vocabulary, legal_tokens, walk
 from ramify.backend.engine.vocabulary import Vocabulary, build_vocabulary
-from ramify.lang.errors import DeadEndError
 
 PLUGINS = ("llguidance", "outlines")
-
-_WORDS = (
-    '{" ": ": ": , ", "," } ]} [[ true false null tr ue 12 123 0. .5 -1 1e - yes no yes, pleas please a ab abc b ba '
-    'bab aaaa cat dog do g red re d green \\n \\u \\" name age é ès 漢字 漢 字x 2024-0 -05- T1 @ .com low high'
-).split(" ")
-_SPLIT = ("é".encode()[:1], "é".encode()[1:], "漢".encode()[:2], "漢".encode()[2:] + b"x", b"a" + "é".encode()[:1])
-
-
-def make_vocabulary(single_bytes: bytes = bytes(range(256))) -> Vocabulary:
-    """Single bytes, words, characters split over tokens, doubled and empty tokens, four special tokens."""
-    words = [word.encode() for word in _WORDS] + [b" ", b"  ", b"\n", b"\n  ", b'", "']
-    tokens = [bytes([byte]) for byte in single_bytes] + [w for w in words if set(w) <= set(single_bytes)]
-    tokens += [part for part in _SPLIT if set(part) <= set(single_bytes)]
-    tokens += [b"a", b"true", b"", b""]  # doubled and empty
-    num_plain = len(tokens)
-    tokens += [b"<|bos|>", b"<|eos|>", b"<|end|>", b"a"]  # the last: special although it spells a letter
-    return Vocabulary(
-        tuple(tokens),
-        special_ids=frozenset(range(num_plain, num_plain + 4)),
-        eos_ids=frozenset({num_plain + 1, num_plain + 2}),
-    )
 
 
 @dataclass(frozen=True)
@@ -47,29 +25,12 @@ class Tools:
     vocabulary: Vocabulary
 
     def legal_tokens(self, matcher: Matcher) -> set[int]:
-        """The tokens that the mask allows; none at a dead end. Every word of the row must be written."""
-        size = self.vocabulary.size
-        row = np.full(num_mask_words(size), -1, dtype=np.int32)
-        try:
-            matcher.fill_mask(row)
-        except DeadEndError:
-            return set()
-        bits = np.unpackbits(row.view(np.uint8), bitorder="little")
-        assert not bits[size:].any(), "padding bits are set"
-        return set(np.flatnonzero(bits).tolist())
+        """The tokens that the mask allows; none at a dead end."""
+        return legal_tokens(matcher, self.vocabulary)
 
     def walk(self, matcher: Matcher, text: bytes, rng: random.Random) -> bool:
         """Feed `text` in a random tokenisation, token by token under the masks; True if it may end there."""
-        spelled = self.vocabulary.token_bytes
-        while text:
-            legal = self.legal_tokens(matcher) - self.vocabulary.eos_ids
-            fitting = sorted(token for token in legal if text.startswith(spelled[token]))
-            if not fitting:
-                return False
-            token = rng.choice(fitting)
-            assert matcher.accept(token)
-            text = text[len(spelled[token]) :]
-        return matcher.can_stop
+        return walk(matcher, self.vocabulary, text, rng)
 
     def generate(self, matcher: Matcher, rng: random.Random, max_tokens: int = 200) -> str | None:
         """Draw tokens uniformly under the masks until the output ends; None when `max_tokens` do not suffice."""
@@ -85,13 +46,13 @@ class Tools:
 
 @pytest.fixture(scope="session")
 def tools() -> Tools:
-    return Tools(make_vocabulary())
+    return Tools(awkward_vocabulary())
 
 
 @pytest.fixture(scope="session")
 def tools_of() -> Callable[[bytes], Tools]:
     """Tools over a vocabulary with only some single bytes."""
-    return lambda single_bytes: Tools(make_vocabulary(single_bytes))
+    return lambda single_bytes: Tools(awkward_vocabulary(single_bytes))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ramify.backend import registry
-from ramify.lang.constraints import Choices, Constraint, JsonSchema, Regex
+from ramify.lang.constraints import Choices, Constraint, Grammar, JsonSchema, Regex
 from ramify.lang.errors import ConstraintError, DeadEndError
 
 # Constraints with a finite language, and all its texts: then a token is legal exactly where some text goes on with it.
@@ -195,6 +195,6 @@ def test_json_with_many_branches_stays_right_over_long_texts(compilers: Any, too
 
 @pytest.mark.parametrize("plugin", PLUGIN_OF)
 def test_a_kind_that_a_plugin_does_not_take_is_refused(plugin: str, compilers: Any) -> None:
-    other = {"outlines": JsonSchema("{}"), "llguidance": Choices(("a",))}[plugin]
+    other = {"outlines": Grammar('start: "a"'), "llguidance": Choices(("a",))}[plugin]
     with pytest.raises(ConstraintError, match=re.escape(plugin)):
         compilers[plugin].compile(other, timeout=5)

@@ -59,10 +59,12 @@ class LlguidanceCompiler:
         if matcher.is_error():
             raise ConstraintError(f"the {what} cannot be compiled: {_reason(matcher.get_error())}")
         grammar = LlguidanceGrammar(matcher, self._tokens, num_bytes=64 * len(source) + 65_536)
+        row = np.empty(num_mask_words(self._tokens.vocabulary.size), dtype=np.int32)
         try:  # some schemas show only here that no value satisfies them
-            grammar.matcher().fill_mask(np.empty(num_mask_words(self._tokens.vocabulary.size), dtype=np.int32))
+            grammar.matcher().fill_mask(row)
         except DeadEndError as error:
             raise ConstraintError(f"the {what} cannot be compiled: nothing satisfies it ({error})") from error
+        grammar.is_empty = np.array_equal(row, self._tokens.eos_mask)
         return grammar
 
     def close(self) -> None:
@@ -90,6 +92,7 @@ class LlguidanceGrammar:
         self._lock = threading.Lock()
         self.tokens = tokens
         self.num_bytes = num_bytes  # an estimate: the library does not tell
+        self.is_empty = False  # only the empty text holds the constraint: the library says so one token late
 
     def matcher(self) -> LlguidanceMatcher:
         """Return a matcher at the start."""
@@ -146,7 +149,7 @@ class LlguidanceMatcher:
     @property
     def is_terminated(self) -> bool:
         """True after end-of-sequence, or when the text is complete and nothing can follow."""
-        return self._ended or bool(self._parser.is_stopped() and self._parser.is_accepting())
+        return self._ended or self._grammar.is_empty or bool(self._parser.is_stopped() and self._parser.is_accepting())
 
     def fill_mask(self, row: MaskRow) -> None:
         """Write the legal tokens into `row`; `DeadEndError` when there are none or a limit is reached."""

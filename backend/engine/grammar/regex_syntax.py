@@ -73,14 +73,14 @@ _EMPTY = _Part("")
 _NOTHING = _Part(None)
 
 
-def translate(pattern: str) -> RegexSource:
+def translate(pattern: str, *, max_len: int = MAX_PATTERN_LEN) -> RegexSource:
     r"""Return `pattern` in Rust's dialect, or raise `ConstraintError` saying what in it cannot be held, and where.
 
     >>> translate(r"[a-c]x*?")
     RegexSource(pattern='[\\x{61}-\\x{63}](?:x){0,}', weight=2)
     """
-    if len(pattern) > MAX_PATTERN_LEN:
-        raise ConstraintError(f"regex is {len(pattern)} characters long; at most {MAX_PATTERN_LEN} are allowed")
+    if len(pattern) > max_len:
+        raise ConstraintError(f"regex is {len(pattern)} characters long; at most {max_len} are allowed")
     try:
         tree = sre_parser.parse(pattern)
     except re.error as error:

@@ -20,23 +20,24 @@ from ...api import ConstraintKind
 from ..vocabulary import Vocabulary
 from .api import MaskRow, fill_single, mask_of, num_mask_words
 from .forced_text import ForcedText
+from .json_regex import FORMATS, MAX_LEN, REFUSED, schema_regex
 from .json_schema import parse_schema
-from .regex_syntax import translate
+from .regex_syntax import RegexSource, translate
 
 # Beyond these it works for seconds, in the compile or in the decode step, and cannot be interrupted.
 MAX_REGEX_WEIGHT = 4_000
 MAX_CHOICES = 2_000
-MAX_COUNT = 1_000  # of minItems, maxItems, minLength, maxLength
+MAX_COUNT = 1_000  # of minItems and maxItems
 
 # What it drops, weakens or mistakes somewhere, besides what no mask holds.
 _REFUSED = UNHELD_KEYWORDS | frozenset(
-    "allOf oneOf multipleOf pattern patternProperties minProperties maxProperties additionalItems $anchor "
-    "$dynamicAnchor $recursiveAnchor".split()
+    "allOf oneOf multipleOf pattern patternProperties minLength maxLength minProperties maxProperties additionalItems "
+    "$anchor $dynamicAnchor $recursiveAnchor".split()
 )
 _REMARKS = frozenset(
     "$schema $id $comment $defs definitions title description default examples deprecated readOnly writeOnly".split()
 )
-_COUNTS = ("minItems", "maxItems", "minLength", "maxLength")
+_COUNTS = ("minItems", "maxItems")
 _TOKEN = re.compile(r"\(\?:|\\x\{([0-9a-f]+)\}|\[((?:\\x\{[0-9a-f]+\}-\\x\{[0-9a-f]+\})+)\]|\{(\d+),(\d*)\}|[()|]|\w")
 
 
@@ -62,18 +63,9 @@ class XgrammarCompiler:
         try:
             match constraint:
                 case JsonSchema(text, strict):
-                    schema = parse_schema(text, refused=_REFUSED, formats=frozenset(), strict=strict)
-                    check_schema(schema)
-                    compiled = self._compiler.compile_json_schema(
-                        json.dumps(schema), any_whitespace=False, separators=(", ", ": "), strict_mode=False
-                    )
+                    compiled = self._compile_schema(text, strict=strict)
                 case Regex(pattern):
-                    source = translate(pattern)
-                    if source.weight > MAX_REGEX_WEIGHT:
-                        raise ConstraintError(
-                            f"the regex takes about {source.weight} states; at most {MAX_REGEX_WEIGHT}"
-                        )
-                    compiled = self._compiler.compile_grammar(f"root ::= {to_ebnf(source.pattern)}")
+                    compiled = self._compile_regex(translate(pattern))
                 case Choices(choices):
                     if len(choices) > MAX_CHOICES:
                         raise ConstraintError(f"{len(choices)} choices; at most {MAX_CHOICES} are allowed")
@@ -86,6 +78,23 @@ class XgrammarCompiler:
 
     def close(self) -> None:
         """Nothing to end."""
+
+    def _compile_regex(self, source: RegexSource) -> Any:
+        if source.weight > MAX_REGEX_WEIGHT:
+            raise ConstraintError(f"the regex takes about {source.weight} states; at most {MAX_REGEX_WEIGHT}")
+        return self._compiler.compile_grammar(f"root ::= {to_ebnf(source.pattern)}")
+
+    def _compile_schema(self, text: str, *, strict: bool) -> Any:
+        """Compile a schema as a regex where that is exact, else by the library's own translation."""
+        try:
+            schema = parse_schema(text, refused=REFUSED, formats=FORMATS)
+            return self._compile_regex(translate(schema_regex(schema), max_len=MAX_LEN))
+        except ConstraintError:
+            schema = parse_schema(text, refused=_REFUSED, formats=frozenset(), strict=strict)
+        check_schema(schema)
+        return self._compiler.compile_json_schema(
+            json.dumps(schema), any_whitespace=False, separators=(", ", ": "), strict_mode=False
+        )
 
 
 class XgrammarGrammar:
