@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .backend.remote.sglang import SGLangBackend
     from .interpreter.batch import BatchInterrupted, Failed, Ok
     from .interpreter.default_backend import set_default_backend, use
+    from .interpreter.hints import hints
     from .interpreter.program import Program, function
     from .interpreter.request_graph import RequestGraph
     from .interpreter.result import Result
@@ -114,6 +115,7 @@ __all__ = [
     "Backend",
     "set_default_backend",
     "use",
+    "hints",
     # what can go wrong
     "errors",
     "RamifyError",
@@ -151,6 +153,7 @@ _HOMES = {
     "backend.remote.sglang": ("SGLangBackend",),
     "interpreter.batch": ("BatchInterrupted", "Failed", "Ok"),
     "interpreter.default_backend": ("set_default_backend", "use"),
+    "interpreter.hints": ("hints",),
     "interpreter.program": ("Program", "function"),
     "interpreter.request_graph": ("RequestGraph",),
     "interpreter.result": ("Result",),

@@ -306,7 +306,8 @@ class Chain:
         )
         place = f"{self._place}:{self._num_requests}:{op.name or ''}"
         self._num_requests += 1
-        return Hints(
+        return replace(
+            self.run.hints,
             program=self.run.id,
             group=self.group,
             keep_prefix=is_extended,

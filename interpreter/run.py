@@ -16,6 +16,7 @@ from ..backend.api import Backend, Usage, new_id
 from ..lang.errors import AbortError, DeadlineError, ProgramError, RamifyError
 from .chat import ChatFormat, chat_format
 from .feed import Feed
+from .hints import current_hints
 from .values import Slot
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Run:
     def __init__(self, loop: asyncio.AbstractEventLoop, backend: Backend, timeout: float | None = None) -> None:
         self.loop = loop
         self.backend = backend
+        self.hints = current_hints()
         self.id = new_id()
         self.timeout = timeout
         self.deadline = None if timeout is None else time.monotonic() + timeout

@@ -10,9 +10,10 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..backend.api import Backend, GraphBackend
+from ..backend.api import Backend, GraphBackend, Hints
 from ..lang.errors import ProgramError
 from ..lang.ir import ForkEach, Gen, Loop, Select
+from .hints import current_hints
 
 if TYPE_CHECKING:
     from .program import Program
@@ -23,10 +24,11 @@ MIN_REQUESTS = 2  # a single request is one round trip either way
 def ship(program: Program, call: partial[Any], backend: Backend, timeout: float | None) -> Backend | None:
     """Return the backend of one run whose graph is shipped, to be closed with the run. `call`: the body, bound.
 
-    None where it is not worth it, or cannot be: the backend takes no graphs, the program cannot be traced, or its graph
-    holds what has no form as JSON. Tracing runs the body once more, with stand-ins for what is generated.
+    None where it is not worth it, or cannot be: the backend takes no graphs, the program cannot be traced, its graph
+    holds what has no form as JSON, or its requests have hints, which a graph has not. Tracing runs the body once more,
+    with stand-ins for what is generated.
     """
-    if not backend.capabilities.graphs or not isinstance(backend, GraphBackend):
+    if not backend.capabilities.graphs or not isinstance(backend, GraphBackend) or current_hints() != Hints():
         return None
     (bound,) = call.args
     try:
