@@ -5,6 +5,7 @@ The way from a text to it: read, check, lay out, lower. Called through the funct
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from .source import Source, Span
 from .steps import Step
 from .syntax import Header
 
+NO_TEXT = re.compile("[\0\ud800-\udfff]")
 MAX_NODES = 10_000
 MAX_TOKENS = 100_000_000  # that one run can generate: every loop as long as its limit
 
@@ -106,14 +108,14 @@ def _compile(text: str, name: str) -> tuple[CompiledScript | None, Report]:
 
 def _has_broken_text(source: Source, report: Report) -> bool:
     """Report characters that no text has: half a surrogate pair, and the zero byte."""
-    for position, character in enumerate(source.text):
-        if character == "\0" or "\ud800" <= character <= "\udfff":
-            span = Span(position, position + 1)
-            is_byte = "\udc80" <= character <= "\udcff"  # what "surrogateescape" makes of a byte
-            what = f"the byte {ord(character) - 0xDC00:#04x} is not UTF-8" if is_byte else f"{character!r} is no text"
-            report.error("E007", span, what, "save the file as text in UTF-8")
-            return True
-    return False
+    found = NO_TEXT.search(source.text)
+    if found is None:
+        return False
+    character = found[0]
+    is_byte = "\udc80" <= character <= "\udcff"  # what "surrogateescape" makes of a byte
+    what = f"the byte {ord(character) - 0xDC00:#04x} is not UTF-8" if is_byte else f"{character!r} is no text"
+    report.error("E007", Span(found.start(), found.end()), what, "save the file as text in UTF-8")
+    return True
 
 
 def _fits(checked: Checked, steps: tuple[Step, ...], report: Report) -> bool:

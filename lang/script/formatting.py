@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import dropwhile
 
 from .diagnostics import Report
 from .layout import common_indent
@@ -122,7 +123,7 @@ def _without_idle_blanks(items: Sequence[Item], *, is_top: bool) -> Iterator[Ite
     """Yield the lines without the blank ones that a role directive drops: none after it, one at most before it."""
     is_start = is_top  # nothing has been written yet in this message
     pending: list[Item] = []
-    for item in items:
+    for item in items if not is_top else dropwhile(lambda first: isinstance(first, Blank), items):
         if isinstance(item, Blank):
             pending.append(item)
             continue

@@ -45,8 +45,8 @@ class _Ends:
     is_start: bool = True
     num: int = 0
 
-    def after_line(self) -> _Ends:
-        return _Ends(False, 1)
+    def after_line(self, line: Line) -> _Ends:
+        return _Ends(False, 0 if line.joins else 1)
 
     def after_blank(self) -> _Ends:
         return self if self.is_start else _Ends(False, self.num + 1)
@@ -126,7 +126,7 @@ class _Writer:
                     self.steps.append(Choose(piece))
                 case ValueHole(_, value):
                     self.steps.append(WriteValue(value))
-        self.ends = self.ends.after_line()
+        self.ends = self.ends.after_line(line)
 
     def _write(self, text: str) -> None:
         if not text:
@@ -198,7 +198,7 @@ def _ends_after(items: Sequence[Item], ends: _Ends) -> _Ends:
     for item in items:
         match item:
             case Line():
-                ends = ends.after_line()
+                ends = ends.after_line(item)
             case Blank():
                 ends = ends.after_blank()
             case Role():

@@ -31,6 +31,7 @@ from .syntax import (
 
 MAX_BYTES = 256 * 1024
 MAX_NESTING = 32
+MAX_HOLE = 8_192  # characters between `{{` and `}}`
 MAX_PARTS = 10_000  # directives and holes: each is parsed, and most become nodes
 
 ROLES = ("system", "user", "assistant")
@@ -151,8 +152,9 @@ class _Reader:
             if not self.has_header:
                 self._missing_header(Span(at, at + 1))
             skip = 1 if body.startswith("@@") else 0  # the second one is the text's
-            pieces = tuple(self._pieces(body[skip:], at + skip))
-            self._add(Line(Span(at, at + len(body)), indent, text, pieces))
+            joins = (len(body) - len(body.rstrip("\\"))) % 2 == 1
+            pieces = tuple(self._pieces(body[skip : len(body) - joins], at + skip))
+            self._add(Line(Span(at, at + len(body)), indent, pieces, joins))
 
     def _add(self, item: Item) -> None:
         (self.blocks[-1].items if self.blocks else self.items).append(item)
@@ -284,8 +286,8 @@ class _Reader:
 
 def _end_of_hole(text: str, at: int) -> int | None:
     """Return where the `}}` of a hole stands whose inside begins at `at`; texts, patterns and records are skipped."""
-    depth, position = 0, at
-    while found := HOLE_PART.match(text, position):
+    depth, position, limit = 0, at, at + MAX_HOLE
+    while position < limit and (found := HOLE_PART.match(text, position, limit)):
         if found[0] == "{":
             depth += 1
         elif found[0] == "}" and depth:
@@ -293,7 +295,7 @@ def _end_of_hole(text: str, at: int) -> int | None:
         elif found[0] == "}" and text.startswith("}}", position):
             return position
         position = found.end()
-    plain = text.find("}}", at)  # something inside is not closed; parsing will say what
+    plain = text.find("}}", at, limit)  # something inside is not closed; parsing will say what
     return None if plain < 0 else plain
 
 

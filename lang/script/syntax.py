@@ -190,12 +190,12 @@ Hole = GenHole | SelectHole | ValueHole | Broken
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of text: texts (escapes resolved) and holes after `indent`. `raw` is the line as written."""
+    """A line of text: texts (escapes resolved) and holes after `indent`. `joins`: the next line goes on in this one."""
 
     span: Span
     indent: str
-    raw: str
     pieces: tuple[str | Hole, ...]
+    joins: bool = False
 
 
 @dataclass(frozen=True, slots=True)

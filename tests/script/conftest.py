@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ramify import FakeBackend, Program, Result
+from ramify import Engine, FakeBackend, Program, Result, use
 from ramify.lang.script import explain
 
 HERE = Path(__file__).resolve().parent
@@ -36,6 +36,19 @@ def valid_script(request: pytest.FixtureRequest) -> str:
 def everything() -> tuple[str, dict[str, Any]]:
     """The script that uses every construct, and arguments for it."""
     return EVERYTHING, {"xs": ["ab", "c"], "o": {"a": 5, "b": None}}
+
+
+@pytest.fixture
+def examples() -> Path:
+    """The folder of examples."""
+    return EXAMPLES
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The embedded model, as the default backend."""
+    with Engine() as made, use(made):
+        yield made
 
 
 # ---- running -----------------------------------------------------------------------------------------------------
@@ -131,7 +144,7 @@ class _Inventor:
 
     def script(self) -> str:
         known = {"xs": "texts", "n": "int", "name": "str"}
-        lines = ["@program invented(xs: list[str], n: int, name: str = \"Ada\")", '@type Mood = "good" | "bad"']
+        lines = ['@program invented(xs: list[str], n: int, name: str = "Ada")', '@type Mood = "good" | "bad"']
         with_roles = self.rng.random() < 0.6
         lines += self.dialogue(known, 0) if with_roles else ["Begin.", *self.prose(known, 0)]
         if self.rng.random() < 0.7:
@@ -197,7 +210,9 @@ class _Inventor:
             case "texts":
                 return self.rng.choice((name, f"join({name})", f'{name} + ["z"]', f"len({name}) > 1", f'"c" in {name}'))
             case "ints":
-                return self.rng.choice((name, f"{name} + [1]", f"{name} == [1, 2]", f"3 not in {name}", f"json({name})"))
+                return self.rng.choice(
+                    (name, f"{name} + [1]", f"{name} == [1, 2]", f"3 not in {name}", f"json({name})")
+                )
             case _:
                 return self.rng.choice((name, f"json({name})", f"[{name}]", f"{name} or 3"))
 

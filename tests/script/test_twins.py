@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import ramify
 from ramify.lang.script import check, explain, render_all
 
-FIXTURES = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FIXTURES = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def test_every_construct(everything, run, twin_of):
@@ -81,11 +81,14 @@ def test_too_many_items_end_both(run, twin_of):
 def test_the_twin_reads_well():
     """The whole of one, as a reader sees it."""
     text = (
-        '@program triage(ticket: str, teams: list[str]) -> {urgency: Urgency, reply: str?}\n@type Urgency = "low" | "high"\n'
+        "@program triage(ticket: str, teams: list[str]) -> {urgency: Urgency, reply: str?}\n"
+        '@type Urgency = "low" | "high"\n'
         "@user\nTicket: {{ticket}}\n@assistant\nUrgency: {{gen urgency: Urgency}}\n"
         '@if urgency == "high"\nReply: {{gen reply, max=60}}\n@end\n'
     )
-    assert explain(text, "triage.rmf") == '''"""The Python twin of triage.rmf: it sends the same requests."""
+    assert (
+        explain(text, "triage.rmf")
+        == '''"""The Python twin of triage.rmf: it sends the same requests."""
 
 from typing import Literal
 
@@ -107,3 +110,4 @@ def triage(s, ticket: str, teams: list[str]):
             s.set("reply", None)
     return {"urgency": s["urgency"], "reply": s["reply"]}
 '''
+    )
