@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from ..backend.api import ChatTemplate, Piece, Text, Tokens
+from ..lang.constraints import Choices
 from ..lang.errors import ParameterError
 from ..lang.evaluate import evaluate, text_of
 from ..lang.graph import RequestGraph
@@ -57,6 +58,19 @@ class Cost:
     generated_tokens: int
     longest: int
     of_nodes: Mapping[int, int] = field(default_factory=dict, repr=False)
+
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """The counts in words, for tables."""
+        return (
+            ("requests", f"{self.requests:,}"),
+            ("prompt tokens", f"{self.prompt_tokens:,}"),
+            ("computed with sharing", f"{self.computed_tokens:,} ({self.shared:.0%} saved)"),
+            ("generated at most", f"{self.generated_tokens:,}"),
+            ("longest sequence", f"{self.longest:,}"),
+        )
+
+    def __str__(self) -> str:
+        return "   ".join(f"{name}: {value}" for name, value in self.rows())
 
     @property
     def shared(self) -> float:
@@ -215,7 +229,7 @@ class _Walk:
     def _gen(self, node: Node, op: Gen, prompt: _Prompt) -> None:
         pieces = prompt.conversation.send()
         self._count(node.id, prompt, pieces)
-        num = op.sampling.max_tokens if self.generated is None else min(self.generated, op.sampling.max_tokens)
+        num = self._num_generated(op)
         answers = self.answers[node.id] = [self._unknown(num) for _ in range(op.sampling.n)]
         for answer in answers:
             self._request(list(self.encode(pieces)), list(answer.ids))
@@ -224,6 +238,12 @@ class _Walk:
         if op.sampling.n == 1:
             prompt.conversation.write_answer(answers)
             prompt.num_counted += num
+
+    def _num_generated(self, op: Gen) -> int:
+        num = op.sampling.max_tokens if self.generated is None else min(self.generated, op.sampling.max_tokens)
+        if isinstance(op.constraint, Choices):
+            return min(num, max(len(self.encode((Text(choice),))) for choice in op.constraint.choices))
+        return num
 
     def _select(self, node: Node, op: Select, prompt: _Prompt) -> None:
         pieces = prompt.conversation.send()

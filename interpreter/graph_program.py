@@ -165,10 +165,10 @@ def _signature_of(inputs: Sequence[Input]) -> inspect.Signature:
     names = {item.name for item in inputs}
     first = next(name for name in ("s", "state", "graph_state") if name not in names)
     parameters = [inspect.Parameter(first, inspect.Parameter.POSITIONAL_ONLY)]
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    for item in inputs:
-        if not item.required:
-            kind = inspect.Parameter.KEYWORD_ONLY
+    num_positional = next((place for place, item in enumerate(inputs) if not item.required), len(inputs))
+    for place, item in enumerate(inputs):
+        is_positional = place < num_positional
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if is_positional else inspect.Parameter.KEYWORD_ONLY
         default = inspect.Parameter.empty if item.required else item.default
         parameters.append(inspect.Parameter(item.name, kind, default=default, annotation=_annotation(item)))
     return inspect.Signature(parameters)

@@ -78,6 +78,30 @@ class RequestGraph(GraphFacts):
 
         return cost_of(self, tokenizer, generated=generated, passes=passes)
 
+    # ---- looking at it ---------------------------------------------------------------------------------------------
+
+    def to_svg(self, tokenizer: Any = None) -> str:
+        """Return a drawing: cards of text that requests share, with what is generated and what depends on it.
+
+        With a `tokenizer` (see `cost`) the cards say how many tokens they hold, and the foot what a run costs.
+        """
+        from ..lang.graph.svg import draw_svg
+
+        cost = None if tokenizer is None else self.cost(tokenizer)
+        if cost is None:
+            return draw_svg(self.nodes, self.inputs)
+        return draw_svg(self.nodes, self.inputs, cost.of_nodes, str(cost))
+
+    def to_html(self, tokenizer: Any = None, *, title: str = "Request graph") -> str:
+        """Return a page of its own with the drawing, the cost if there is a `tokenizer`, and the nodes as text."""
+        from ..lang.graph.page import page
+
+        cost = None if tokenizer is None else self.cost(tokenizer)
+        return page(title, self.to_svg(tokenizer), () if cost is None else cost.rows(), str(self))
+
+    def _repr_html_(self) -> str:
+        return self.to_svg()
+
     def program(self) -> GraphProgram:
         """Return the program that records this graph, to be used inside other programs or by the command line."""
         from .graph_program import GraphProgram  # it builds on programs, which make graphs

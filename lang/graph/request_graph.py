@@ -90,5 +90,19 @@ class RequestGraph:
         graph.verify(limits)
         return graph
 
+    # ---- as a drawing ----------------------------------------------------------------------------------------------
+
+    def to_mermaid(self) -> str:
+        """Return the graph as a Mermaid flowchart."""
+        from .notations import draw_mermaid  # drawings are for those who look
+
+        return draw_mermaid(self.nodes)
+
+    def to_dot(self) -> str:
+        """Return the graph in Graphviz's language."""
+        from .notations import draw_dot
+
+        return draw_dot(self.nodes)
+
     def __str__(self) -> str:
         return graph_text(self.nodes, self.inputs, self.result)
