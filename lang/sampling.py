@@ -17,6 +17,7 @@ MAX_STOPS = 32  # strings, ids or patterns of one request: bounds the work per g
 MAX_STOP_REGEX_LEN = 256
 MAX_TOP_LOGPROBS = 100
 MAX_N = 256
+MAX_TOKEN_ID = 2**31 - 1  # ids travel as 32-bit numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +184,7 @@ def _check_stops(name: str, stops: object) -> None:
     match name:
         case "stop_token_ids":
             for token_id in stops:
-                _check_number("a token id in stop_token_ids", token_id, 0, math.inf)
+                _check_number("a token id in stop_token_ids", token_id, 0, MAX_TOKEN_ID)
         case "stop" if "" in stops:
             raise ParameterError("stop contains the empty string, which would stop before the first token")
         case "stop_regex":
@@ -206,7 +207,7 @@ def _check_bias(pairs: object) -> None:
     if not isinstance(pairs, tuple) or any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs):
         raise ParameterError(f"logit_bias must map token ids to numbers, as in {{5: -100.0}}, got {pairs!r}")
     for token_id, bias in pairs:
-        _check_number("a token id in logit_bias", token_id, 0, math.inf)
+        _check_number("a token id in logit_bias", token_id, 0, MAX_TOKEN_ID)
         _check_number("a value in logit_bias", bias, -math.inf, math.inf)
         if bias == math.inf:
             raise ParameterError("a value in logit_bias is infinite; -inf forbids a token, 1000 is enough to force it")

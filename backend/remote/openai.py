@@ -292,6 +292,4 @@ def _read_error(status: int, body: Any) -> RamifyError:
         return ParameterError(f"the server refuses the request: {text}")
     if status in (401, 403):
         return BackendError(f"the server refuses the API key: {text}")
-    if status == 501:
-        return UnsupportedError(text)
     return BackendError(text)

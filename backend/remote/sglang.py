@@ -230,5 +230,5 @@ def _usage(meta: Mapping[str, Any]) -> Usage:
 def _read_error(status: int, body: Any) -> RamifyError:
     error = body.get("error", body) if isinstance(body, Mapping) else body
     message = error.get("message", error) if isinstance(error, Mapping) else error
-    kind = ParameterError if status in (400, 422) else UnsupportedError if status == 501 else BackendError
+    kind = ParameterError if status in (400, 422) else BackendError
     return kind(f"{str(message)[:500]} (status {status})")

@@ -5,11 +5,15 @@ Pydantic models describe bodies to clients (OpenAPI) and check them; what they m
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ...lang.errors import ParameterError, did_you_mean
+from ...lang.sampling import MAX_TOKEN_ID
+
+TokenId = Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)]
+Text = Annotated[str, Field(max_length=1 << 22)]
 
 
 class Body(BaseModel):

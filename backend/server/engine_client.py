@@ -127,14 +127,14 @@ class EngineClient:
             raise self._failure
         assert self._outbox is not None
         queue: asyncio.Queue[Piece | End] = asyncio.Queue()
+        self._outbox.put(message)
         self._open[key] = queue
-        self._outbox.put([message])
         return queue
 
     def _forget(self, key: int) -> None:
         """Tell the engine that nobody waits for `key`, if it has not ended."""
         if self._open.pop(key, None) is not None and self._failure is None and self._outbox is not None:
-            self._outbox.put([Abort(key)])
+            self._outbox.put(Abort(key))
 
     async def _launch(self) -> Channel:
         """Start a process and wait for its first word."""

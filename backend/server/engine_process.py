@@ -66,20 +66,20 @@ class EngineHost:
             request = wire.decode_request(plain)
             async with contextlib.aclosing(self._engine.generate(request)) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
-                    self._outbox.put([Piece(key, wire.encode_chunk(chunk))])
+                    self._outbox.put(Piece(key, wire.encode_chunk(chunk)))
 
         await self._answer(key, answer)
 
     async def _answer(self, key: int, work: Callable[[], Awaitable[Any]]) -> None:
         """Send one `End` for `key`: the result of `work`, or its error; none when it was aborted."""
         try:
-            self._outbox.put([End(key, await work())])
+            self._outbox.put(End(key, await work()))
         except RamifyError as error:
-            self._outbox.put([End(key, None, wire.encode_error(error))])
+            self._outbox.put(End(key, None, wire.encode_error(error)))
         # A defect of ours must reach the one who waits, not end the process for everybody else.
         except Exception as error:  # noqa: BLE001
             wrapped = BackendError(f"the engine failed: {type(error).__name__}: {error}")
-            self._outbox.put([End(key, None, wire.encode_error(wrapped))])
+            self._outbox.put(End(key, None, wire.encode_error(wrapped)))
 
     async def _score(self, plain: dict[str, Any]) -> list[Any]:
         scores = await self._engine.score(wire.decode_score_request(plain))
@@ -100,7 +100,7 @@ class EngineHost:
         while True:
             asked = time.monotonic()
             await asyncio.to_thread(self._engine.stats)
-            self._outbox.put([Beat(time.monotonic() - asked)])
+            self._outbox.put(Beat(time.monotonic() - asked))
             await asyncio.sleep(BEAT_SECONDS)
 
 

@@ -26,7 +26,7 @@ from .service import OverloadedError
 # First match counts: special before general.
 _STATUS: tuple[tuple[type[RamifyError], int], ...] = (
     (OverloadedError, 503),
-    (UnsupportedError, 501),
+    (UnsupportedError, 400),
     (BackendError, 503),
     (DeadlineError, 408),
     (AbortError, 499),

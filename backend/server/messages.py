@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+
+from ...lang.errors import ParameterError
 
 MAX_FRAME = 1 << 30  # bytes; a snapshot of a large cache is the largest message there is
 
@@ -87,6 +88,15 @@ _DECODE_TO_ENGINE = msgspec.msgpack.Decoder(ToEngine)
 _DECODE_FROM_ENGINE = msgspec.msgpack.Decoder(FromEngine)
 
 
+def frame(message: ToEngine | FromEngine) -> bytes:
+    """Return a message as it travels. Raises `ParameterError` for a value that msgpack has no form for."""
+    try:
+        body = _ENCODER.encode(message)
+    except (OverflowError, ValueError, TypeError) as error:
+        raise ParameterError(f"a value cannot be sent to the engine: {error}") from error
+    return _LENGTH.pack(len(body)) + body
+
+
 class Channel:
     """Messages over one connected stream socket, length-prefixed. Used on one event loop.
 
@@ -98,13 +108,13 @@ class Channel:
         self._writer = writer
 
     def send(self, *messages: ToEngine | FromEngine) -> None:
-        """Send messages in one write; without effect once the peer is gone (its end is noticed by the reader)."""
-        frames: list[bytes] = []
-        for message in messages:
-            body = _ENCODER.encode(message)
-            frames += (_LENGTH.pack(len(body)), body)
+        """Send messages in one write."""
+        self.write(b"".join(map(frame, messages)))
+
+    def write(self, frames: bytes) -> None:
+        """Send frames; without effect once the peer is gone (its end is noticed by the reader)."""
         if not self._writer.is_closing():
-            self._writer.write(b"".join(frames))
+            self._writer.write(frames)
 
     async def receive_from_engine(self) -> FromEngine | None:
         """Return the next message of the engine process, or None at its end."""
@@ -139,14 +149,15 @@ class Outbox:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._messages: list[ToEngine | FromEngine] = []
+        self._frames: list[bytes] = []
 
-    def put(self, messages: Iterable[ToEngine | FromEngine]) -> None:
-        """Send messages at the end of this turn."""
-        if not self._messages:
+    def put(self, message: ToEngine | FromEngine) -> None:
+        """Send a message at the end of this turn. Raises `ParameterError` as `frame` does."""
+        encoded = frame(message)
+        if not self._frames:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._messages.extend(messages)
+        self._frames.append(encoded)
 
     def _flush(self) -> None:
-        messages, self._messages = self._messages, []
-        self._channel.send(*messages)
+        frames, self._frames = self._frames, []
+        self._channel.write(b"".join(frames))

@@ -5,14 +5,11 @@ What a field means is told by `openai_requests.py`; here are names, types and bo
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from .bodies import Body
-
-TokenId = Annotated[int, Field(ge=0)]
-Text = Annotated[str, Field(max_length=1 << 22)]
+from .bodies import Body, Text, TokenId
 
 
 class StreamOptions(Body):
@@ -45,7 +42,7 @@ class CommonBody(Body):
     stream: bool = False
     stream_options: StreamOptions | None = None
     stop: str | list[str] | None = None
-    seed: int | None = None
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     temperature: float | None = Field(None, ge=0, le=10)
     top_p: float | None = Field(None, gt=0, le=1)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
@@ -68,7 +65,7 @@ class CommonBody(Body):
     json_schema: str | dict[str, Any] | None = None
     grammar: str | None = None
     choices: list[str] | None = None
-    priority: int | None = None
+    priority: int | None = Field(None, ge=-(2**31), lt=2**31)
     timeout: float | None = Field(None, ge=0)
     cache_salt: str | None = Field(None, max_length=1024)
 

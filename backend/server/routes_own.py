@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from ...lang.errors import ParameterError, RamifyError
 from .. import wire
 from ..api import Request
-from .bodies import Body, check_known
+from .bodies import Body, TokenId, check_known
 from .errors import own_body
 from .http import sse, stream_response, unless_gone
 from .service import Service
@@ -33,7 +33,7 @@ class MarkupPiece(Body):
 class TokensPiece(Body):
     """Token ids, and their text where it is known."""
 
-    ids: list[Annotated[int, Field(ge=0)]]
+    ids: list[TokenId]
     text: str = ""
 
 
@@ -82,7 +82,7 @@ class TokenizeBody(Body):
 class DetokenizeBody(Body):
     """Return the text of token ids."""
 
-    ids: list[Annotated[int, Field(ge=0)]]
+    ids: list[TokenId]
 
 
 class ModelCard(Body):

@@ -5,12 +5,11 @@ Fields that need what this server does not have are listed as such and refused w
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 
-from .bodies import Body
-from .openai_bodies import Text, TokenId
+from .bodies import Body, Text, TokenId
 
 
 class SamplingParams(Body):
@@ -30,7 +29,7 @@ class SamplingParams(Body):
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     repetition_penalty: float | None = Field(None, gt=0, le=2)
     ignore_eos: bool | None = None
-    sampling_seed: int | None = None
+    sampling_seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     logit_bias: dict[str, float] | None = None
     regex: str | None = None
     json_schema: str | dict[str, Any] | None = None
@@ -55,7 +54,7 @@ class GenerateBody(Body):
     logprob_start_len: int | list[int] | None = None
     top_logprobs_num: int | list[int] | None = None
     return_text_in_logprobs: bool | None = None
-    priority: int | None = None
+    priority: int | None = Field(None, ge=-(2**31), lt=2**31)
     cache_salt: str | None = Field(None, max_length=1024)
     extra_key: str | None = Field(None, max_length=1024)
     log_metrics: bool | None = None
@@ -75,7 +74,7 @@ class AbortBody(Body):
     """`POST /abort_request`: end the request with exactly this id, or all of them."""
 
     rid: str | None = None
-    abort_all: Annotated[bool, Field()] = False
+    abort_all: bool = False
 
 
 UNSUPPORTED_FIELDS = (

@@ -78,6 +78,17 @@ def test_an_engine_that_is_killed_is_replaced_once(start_server: Callable[..., A
     assert server.post("/v1/generate", {"prompt": "a"}).status_code == 503
 
 
+def test_an_engine_that_is_stuck_is_replaced(start_server: Callable[..., Any]) -> None:
+    server = start_server("--watchdog", "1.5")
+    caller = Caller(server.url, body(stream=False))
+    until(lambda: server.stats().get("running") == 1, 10)
+    os.kill(server.engine_pid(), signal.SIGSTOP)
+    caller.join(5)
+    assert caller.response is not None and caller.response.status_code == 503
+    assert "no step for 1.5 s" in caller.response.json()["error"]["message"]
+    until(lambda: server.get("/health").status_code == 200, 30)
+
+
 def test_sigterm_lets_open_requests_finish(start_server: Callable[..., Any]) -> None:
     server = start_server()
     callers = [Caller(server.url, {"prompt": f"Once {i}", "sampling": {**LONG, "max_tokens": 300}}) for i in range(8)]

@@ -184,7 +184,7 @@ def test_content_is_never_markup(client: openai.OpenAI, engine: ramify.Engine) -
         ({"model": "gpt-4"}, 400, "there is no model 'gpt-4'"),
         ({"messages": []}, 400, "messages"),
         ({"messages": [{"role": "usr", "content": "a"}]}, 400, "role"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 501, "no place for tools"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400, "no place for tools"),
         ({"max_tokens": 10**6}, 400, "max_tokens"),
     ],
 )
