@@ -145,6 +145,20 @@ def test_plugins_agree_token_by_token(
         agree(*grammars, tools, random.Random(seed))
 
 
+@pytest.mark.parametrize(
+    "schema", [schema for schema, _, _ in (*SCHEMA, *JSON_TEXT)], ids=lambda value: str(value)[:60]
+)
+def test_a_schema_forces_the_same_runs_in_both_plugins(schema: Any, bpe_compilers: Any, bpe_tools: Any) -> None:
+    """The service goes from one to the other where a schema is used often: no output may depend on when."""
+    grammars = [
+        compile_case(bpe_compilers[name], Case(JsonSchema(json.dumps(schema)), (), ()))
+        for name in ("outlines", "llguidance")
+    ]
+    if None not in grammars:
+        for seed in range(3):
+            agree(*grammars, bpe_tools, random.Random(seed))
+
+
 @NEEDS_EXTRA
 def test_xgrammar_agrees_token_by_token(compiler_of: Any, tools: Any) -> None:
     for constraint in (*(Regex(pattern) for pattern, _, _ in REGEX), Choices(("a", "ab", "漢字", '"\\'))):
@@ -160,6 +174,7 @@ def agree(first: Any, second: Any, tools: Any, rng: random.Random) -> None:
         legal = tools.legal_tokens(one)
         assert legal == tools.legal_tokens(other)
         assert (one.can_stop, one.is_terminated) == (other.can_stop, other.is_terminated)
+        assert one.forced() == other.forced()
         if one.is_terminated:
             break
         closing = [token for token in legal if tools.vocabulary.token_bytes[token][:1] in b'"},]']

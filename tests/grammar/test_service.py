@@ -172,6 +172,42 @@ def test_equal_constraints_share_one_compile_and_its_result(serve: Any) -> None:
     assert plugin.calls == ["a"]
 
 
+def grammar_after(service: GrammarService, constraint: Constraint, calls: int, plugin: str | None = None) -> str:
+    """The type of the grammar once it has been asked for `calls` times and the workers are idle."""
+    for _ in range(calls):
+        grammar = service.compile(constraint, plugin).result(10)
+    deadline = time.monotonic() + 10
+    while service._num_workers and time.monotonic() < deadline:
+        time.sleep(0.005)
+    with service._lock:
+        grammar = service._cache[constraint, plugin].grammar
+    return type(grammar).__name__
+
+
+def test_a_schema_that_is_asked_for_often_becomes_an_automaton(service: GrammarService, tools: Any) -> None:
+    schema = JsonSchema('{"type": "array", "items": {"type": "integer"}}')
+    hits = service_module.HITS_BEFORE_UPGRADE
+    assert grammar_after(service, schema, calls=hits) == "LlguidanceGrammar"
+    before = tools.legal_tokens(service.compile(schema).result(0).matcher())  # one more: it is upgraded aside
+    assert grammar_after(service, schema, calls=1) == "AutomatonGrammar"
+    assert tools.legal_tokens(service.compile(schema).result(0).matcher()) == before
+
+
+@pytest.mark.parametrize(
+    ("constraint", "plugin", "grammar"),
+    [
+        (JsonSchema('{"anyOf": [{"type": "array", "items": {"$ref": "#"}}, {"const": 1}]}'), None, "LlguidanceGrammar"),
+        (JsonSchema('{"type": "integer"}'), "llguidance", "LlguidanceGrammar"),
+    ],
+)
+def test_what_no_automaton_holds_or_a_plugin_was_named_for_stays(
+    constraint: Constraint, plugin: str | None, grammar: str, service: GrammarService
+) -> None:
+    assert grammar_after(service, constraint, service_module.HITS_BEFORE_UPGRADE + 3, plugin) == grammar
+    other = JsonSchema('{"type": "boolean"}')  # the next upgrade is not held up
+    assert grammar_after(service, other, service_module.HITS_BEFORE_UPGRADE + 1) == "AutomatonGrammar"
+
+
 def test_one_cancelled_waiter_does_not_cancel_the_others(serve: Any) -> None:
     gate = threading.Event()
     service = serve(Plugin(lambda pattern: (gate.wait(5), Compiled())[1]))
@@ -239,6 +275,17 @@ def test_the_cache_is_bounded_by_bytes_and_keeps_what_was_used_last(serve: Any, 
     for pattern in ("a", "b", "a", "c", "a", "b"):
         service.compile(Regex(pattern)).result(5)
     assert plugin.calls == ["a", "b", "c", "b"]
+
+
+def test_grammars_that_grow_are_dropped_in_time(serve: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(service_module, "CACHE_BYTES", 100)
+    service = serve(Plugin(lambda pattern: Compiled(10)))
+    grammars = [service.compile(Regex(pattern)).result(5) for pattern in "abc"]
+    grammars[0].num_bytes = 95  # its masks
+    for _ in range(service_module._HITS_BETWEEN_CHECKS):
+        assert service.compile(Regex("c")).result(5) is grammars[2]
+    assert service.compile(Regex("b")).result(5) is grammars[1]
+    assert service.compile(Regex("a")).result(5) is not grammars[0]
 
 
 def test_the_cache_is_bounded_by_number(serve: Any, monkeypatch: Any) -> None:
