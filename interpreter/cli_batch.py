@@ -153,7 +153,7 @@ class BatchCommand:
         if result is not None:
             self._tally.count_ok(result.usage)
         elif error is not None:
-            self._tally.count_failed(row.place, described(error))
+            self._tally.count_failed(row.index, row.place, described(error))
             if self._flags.fail_fast:
                 self._tally.stop(ExitCode.RUN_FAILED, f"{row.place} failed, and --fail-fast is set")
 

@@ -149,7 +149,7 @@ def error_facts(error: BaseException) -> dict[str, Any]:
     if error.__cause__ is not None:
         facts["cause"] = type(error.__cause__).__name__
     if isinstance(error, GenError):
-        facts |= {"node": error.node, "location": error.location, "partial": error.partial}
+        facts |= {"node": error.node, "location": _shortened(error.location or "") or None, "partial": error.partial}
     return facts
 
 
@@ -211,15 +211,16 @@ def show_text(pieces: Iterator[str]) -> None:
 
 def _message(error: BaseException) -> str:
     place = "" if isinstance(error, RamifyError) else _place(error)
-    return "\n".join([f"{error}{place}", *getattr(error, "__notes__", ())])
+    return _shortened("\n".join([f"{error}{place}", *getattr(error, "__notes__", ())]))
 
 
 def _place(error: BaseException) -> str:
     """Return where the user's file raised, if it did."""
     module = sys.modules.get(MODULE_NAME)
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if module and frame.filename == module.__file__]
-    if not own:
-        return ""
-    path = Path(own[-1].filename)
-    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return f" ({shown}:{own[-1].lineno})"
+    return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+
+
+def _shortened(text: str) -> str:
+    """Name files of the working directory as one would type them."""
+    return text.replace(f"{Path.cwd()}{os.sep}", "")

@@ -77,7 +77,7 @@ def check(
             of_file = list(_check_script(path) if _is_script(path) else _check_programs(path))
             found += of_file
             if form is Format.TEXT:
-                typer.echo("\n\n".join(finding.text for finding in of_file) if of_file else f"{path}: ok")
+                typer.echo("\n".join(f"{finding.text}\n" for finding in of_file) if of_file else f"{path}: ok")
         if form is Format.JSON:
             typer.echo(to_json([finding.facts for finding in found], indent=2))
         errors = [finding for finding in found if finding.is_error or strict]

@@ -29,7 +29,7 @@ class Tally:
     num_failed_before: int = 0
     num_changed: int = 0
     usage: Usage = field(default_factory=Usage)
-    failures: list[str] = field(default_factory=list)
+    failures: list[tuple[int, str]] = field(default_factory=list)
     stopped: ExitCode | None = None
     reason: str = ""
     start: float = field(default_factory=time.monotonic)
@@ -48,11 +48,11 @@ class Tally:
         self.num_ok += 1
         self.usage += usage
 
-    def count_failed(self, place: str, message: str) -> None:
+    def count_failed(self, index: int, place: str, message: str) -> None:
         """Count a row that failed."""
         self.num_failed += 1
         if len(self.failures) < MAX_SHOWN:
-            self.failures.append(message if message.startswith(place) else f"{place}: {message}")
+            self.failures.append((index, message if message.startswith(place) else f"{place}: {message}"))
 
     def stop(self, code: ExitCode, reason: str) -> None:
         """Note that the batch ends before its last row, and why; the first reason stays."""
@@ -73,7 +73,7 @@ class Tally:
     def summary(self, out: str | None) -> str:
         """Return a few lines that say what was done and what to do next."""
         seconds = time.monotonic() - self.start
-        lines = [f"failed: {failure}" for failure in self.failures]
+        lines = [f"failed: {failure}" for _, failure in sorted(self.failures)]
         if self.num_failed > len(self.failures):
             lines.append(f"... and {self.num_failed - len(self.failures)} more, all in the output")
         lines.append(self._now(seconds))
