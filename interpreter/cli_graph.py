@@ -6,6 +6,7 @@ It knows graphs by their public face. Part of the command line that `cli.py` com
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ..lang.errors import did_you_mean
-from .cli_options import Composition, Inputs, Misuse, Target
-from .cli_report import reported
+from .cli_options import BackendChoice, BackendName, BackendOptions, Composition, Inputs, Misuse, Model, Target
+from .cli_report import opened, reported
 
 if TYPE_CHECKING:
+    from ..backend.api import Backend
     from .request_graph import RequestGraph
 
 
@@ -25,12 +27,23 @@ class Form(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+    MERMAID = "mermaid"
+    DOT = "dot"
+    SVG = "svg"
+    HTML = "html"
 
 
 SUFFIXES: Final[Mapping[str, Form]] = {
     ".txt": Form.TEXT,
     ".json": Form.JSON,
+    ".mmd": Form.MERMAID,
+    ".mermaid": Form.MERMAID,
+    ".dot": Form.DOT,
+    ".gv": Form.DOT,
+    ".svg": Form.SVG,
+    ".html": Form.HTML,
 }
+COUNTED: Final = (Form.TEXT, Form.SVG, Form.HTML)
 
 
 def graph(
@@ -42,16 +55,30 @@ def graph(
         str | None, typer.Option("--out", "-o", metavar="FILE", help="Where it goes; its name says in which form.")
     ] = None,
     form: Annotated[Form | None, typer.Option("--format", help="The form, whatever the file is called.")] = None,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Count tokens, shared and computed, with the model's tokenizer.")
+    ] = False,
+    backend: BackendName = "engine",
+    model: Model = None,
+    backend_options: BackendOptions = None,
 ) -> None:
-    """Print or draw the graph of a program without running it. Arguments that are not given stay open."""
+    """Print or draw the graph of a program without running it.
+
+    Arguments that are not given stay open. The forms are text, json, mermaid (.mmd), dot, svg and html.
+    """
     composition: Composition = context.obj
+    choice = BackendChoice.of(backend, model, backend_options)
     with reported(debug=composition.debug):
         chosen = form or _form_of(out)
+        if tokens and chosen not in COUNTED:
+            raise Misuse(f"--tokens counts for {', '.join(COUNTED)}, not for {chosen}")
 
         from .cli_inputs import load_program, parse_inputs
 
         program = load_program(target)
-        text = _written(program.compile(**parse_inputs(program, given or [], partial=True)), chosen)
+        compiled = program.compile(**parse_inputs(program, given or [], partial=True))
+        with opened(choice, composition) if tokens else nullcontext() as counting:
+            text = _written(compiled, chosen, counting, title=target)
         text = text if text.endswith("\n") else f"{text}\n"
         if out is None:
             typer.echo(text, nl=False)
@@ -69,12 +96,20 @@ def _form_of(out: str | None) -> Form:
     return SUFFIXES[suffix]
 
 
-def _written(graph: RequestGraph, form: Form) -> str:
+def _written(graph: RequestGraph, form: Form, counting: Backend | None, *, title: str) -> str:
     match form:
         case Form.TEXT:
-            return str(graph)
+            return str(graph) if counting is None else f"{graph}\n\n{graph.cost(counting)}"
         case Form.JSON:
             return graph.to_json(indent=2)
+        case Form.MERMAID:
+            return graph.to_mermaid()
+        case Form.DOT:
+            return graph.to_dot()
+        case Form.SVG:
+            return graph.to_svg(counting)
+        case Form.HTML:
+            return graph.to_html(counting, title=title)
 
 
 def _write(path: Path, text: str) -> None:

@@ -219,8 +219,29 @@ def test_arguments_that_are_given_are_part_of_the_graph(call, files):
 
 
 @pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("g.txt", "input ticket: "),
+        ("g.json", "{"),
+        ("g.mmd", "flowchart"),
+        ("g.mermaid", "flowchart"),
+        ("g.dot", "digraph"),
+        ("g.gv", "digraph"),
+        ("g.svg", "<svg"),
+        ("g.html", "<!doctype html>"),
+    ],
+)
+def test_the_name_of_the_file_says_in_which_form(call, files, name, start):
+    assert call("graph", "good.rmf", "-o", name) == (0, "", "")
+    text = (files / name).read_text()
+    assert text.lower().startswith(start) and text.endswith("\n") and "ticket" in text
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (["good.rmf", "--tokens", "--format", "dot"], 2, "--tokens counts for text, svg, html, not for dot"),
+        (["good.rmf", "--tokens", "--backend", "fakee"], 3, "did you mean 'fake'"),
         (["good.rmf", "-o", "x.jsn"], 2, "does not say in which form (did you mean '.json'?)"),
         (["good.rmf", "-o", "nowhere/x.json"], 2, "cannot write nowhere/x.json"),
         (["good.rmf", "-i", "tikcet=x"], 2, "did you mean 'ticket'"),
