@@ -38,6 +38,21 @@ REFUSED: Final = UNHELD_KEYWORDS | frozenset(
     "allOf oneOf multipleOf patternProperties minProperties maxProperties additionalItems $anchor".split()
 )
 """Keywords that no schema in this form can hold."""
+_SHAPES: Final[dict[str, type | tuple[type, ...]]] = {
+    "$ref": str,
+    "anyOf": list,
+    "enum": list,
+    "type": (str, list),
+    "pattern": str,
+    "format": str,
+    "minLength": int,
+    "maxLength": int,
+    "minItems": int,
+    "maxItems": int,
+    "prefixItems": list,
+    "properties": dict,
+    "required": list,
+}
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 
 
@@ -64,6 +79,7 @@ class _Writer:
             raise _refused(f"the schema {json.dumps(schema)}", path)
         if path.count("/") + len(inside) > 2 * MAX_DEPTH:
             raise _refused("schemas inside each other without end", path)
+        _check_shape(schema, path)
         kinds = [keyword for keyword in ("$ref", "anyOf", "enum", "const") if keyword in schema]
         if not kinds:
             return self._typed(schema, path, inside)
@@ -74,6 +90,8 @@ class _Writer:
                 text = self._referred(schema["$ref"], path, inside)
             case "anyOf":
                 parts = [self.value(part, f"{path}/anyOf/{i}", inside) for i, part in enumerate(schema["anyOf"])]
+                if not parts:
+                    raise _refused("an empty anyOf", path)
                 text = f"(?:{'|'.join(parts)})"
             case keyword:
                 values = schema["enum"] if keyword == "enum" else [schema["const"]]
@@ -97,7 +115,7 @@ class _Writer:
     def _typed(self, schema: dict[str, Any], path: str, inside: tuple[str, ...]) -> str:
         names = schema.get("type")
         listed: list[Any] = names if isinstance(names, list) else [names]
-        if not listed or any(name not in _OF_TYPE for name in listed):
+        if not listed or any(not isinstance(name, str) or name not in _OF_TYPE for name in listed):
             raise _refused(
                 f"a schema of type {json.dumps(names)}" if "type" in schema else "a schema without a type", path
             )
@@ -208,6 +226,16 @@ def _check_keywords(schema: dict[str, Any], allowed: frozenset[str] | set[str], 
     others = [keyword for keyword in schema if keyword not in allowed]
     if others:
         raise _refused(f"{', '.join(others)} here", path)
+
+
+def _check_shape(schema: dict[str, Any], path: str) -> None:
+    for keyword, shape in _SHAPES.items():
+        value = schema.get(keyword)
+        is_count = isinstance(value, int) and value is not True and value >= 0
+        if keyword in schema and not (is_count if shape is int else isinstance(value, shape)):
+            raise _refused(f"{keyword} with the value {json.dumps(value)[:60]}", path)
+    if not all(isinstance(name, str) for name in schema.get("required", ())):
+        raise _refused("required with something else than names", path)
 
 
 def _refused(what: str, path: str) -> ConstraintError:
