@@ -85,8 +85,8 @@ def _rates_table(rates: Sequence[Rates]) -> list[str]:
     lines = [
         "## Decoding a batch of 32",
         "",
-        "Tokens a second; the unconstrained batch makes as many tokens a row as the constrained one. Ratios are medians",
-        "over rounds in which the contestants took turns.",
+        "Tokens a second; the unconstrained batch makes as many tokens a row as the constrained one. Ratios are",
+        "medians over rounds in which the contestants took turns.",
         "",
         "| model | batch | tokens | forced | " + " | ".join(names) + " | ratio | ratio with forced runs |",
         "|---|---" + "|---:" * (len(names) + 4) + "|",
