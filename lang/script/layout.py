@@ -139,6 +139,9 @@ class _Writer:
         changes = any(changes_roles(arm.body) for arm in item.arms)
         if changes:
             self.close_role()
+        is_total = item.arms[-1].condition is None
+        if more and not is_total:  # where no arm is taken, nothing can be written after this
+            self.flush(_agreed([*(_ends_after(arm.body, self.ends) for arm in item.arms), self.ends]).num)
         writers: list[tuple[Arm, _Writer]] = []
         for arm in item.arms:
             writer = _Writer(self.ends, self.role)
@@ -147,8 +150,8 @@ class _Writer:
                 writer.close_role()
             writers.append((arm, writer))
         left = [writer.ends for _, writer in writers]
-        if item.arms[-1].condition is not None:
-            left.append(self.ends)  # no arm may be taken
+        if not is_total:
+            left.append(self.ends)
         self.ends = _agreed(left)
         arms = []
         for arm, writer in writers:

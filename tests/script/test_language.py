@@ -58,6 +58,11 @@ def test_a_block_that_opens_the_text_keeps_its_line_ends(a: bool, b: bool, text:
     assert text_of("@if a\nA\n@end\n@if b\nB\n@end\n", a=a, b=b) == text
 
 
+@pytest.mark.parametrize(("on", "text"), [(True, "one\n\nmore\ntwo"), (False, "one\n\ntwo")])
+def test_blank_lines_before_a_block_do_not_depend_on_it(on: bool, text: str) -> None:
+    assert text_of("one\n\n@if on\nmore\n@end\ntwo", on=on) == text
+
+
 def test_loops_and_their_line_ends() -> None:
     assert text_of("xs:\n@for x in xs\n- {{x}}\n@end\ndone", xs=["a", "b"]) == "xs:\n- a\n- b\ndone"
     assert text_of("xs:\n@for x in xs\n- {{x}}\n@end\ndone", xs=[]) == "xs:\ndone"
