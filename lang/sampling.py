@@ -170,7 +170,7 @@ def _check_number(name: str, value: object, low: float, high: float) -> None:
         want = "an integer" if name in _INTEGERS else "a number"
         raise ParameterError(f"{name} must be {want}, got {value!r}")
     if not low <= value <= high:
-        limits = f"at least {low:g}" if high >= 2**31 and value < low else f"between {low:g} and {high:g}"
+        limits = f"at least {low:g}" if high >= MAX_TOKEN_ID and value < low else f"between {low:g} and {high:g}"
         raise ParameterError(f"{name} must be {limits}, got {value!r}")
 
 

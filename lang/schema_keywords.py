@@ -10,6 +10,8 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .unheld_regex import unheld_syntax
+
 Schema = dict[str, Any] | bool
 
 UNHELD_KEYWORDS: Final = frozenset(
@@ -105,11 +107,17 @@ def subschemas(schema: object, pointer: str = "") -> Iterator[tuple[str, dict[st
 
 
 def _unheld_here(node: dict[str, Any], refused: Set[str], formats: Set[str]) -> Iterator[str]:
-    """Yield the keywords of one schema that are not held; a format with its value."""
+    """Yield the keywords of one schema that are not held; a format with its value, a pattern with the reason."""
     types = node.get("type", "string")
     is_text = "string" in (types if isinstance(types, list) else [types])  # elsewhere (OpenAPI's int32) it is a remark
     if is_text and "format" in node and str(node["format"]) not in formats:
         yield f"format {node['format']!r}"
+    patterns = {"pattern": node.get("pattern"), "patternProperties": node.get("patternProperties")}
+    for keyword, value in patterns.items():
+        for pattern in value if isinstance(value, dict) else (value,):
+            syntax = unheld_syntax(pattern) if isinstance(pattern, str) else None
+            if syntax is not None:
+                yield f"{keyword} {pattern!r} with {syntax}"
     for keyword in node:
         if keyword in refused and not (keyword == "uniqueItems" and node[keyword] is False):  # asks for nothing
             yield keyword

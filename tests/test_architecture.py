@@ -28,7 +28,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "backend": ("backend", "lang", "kernels"),
     "backend.engine": (
         *("backend.engine", "backend.api", "backend.registry", "kernels"),
-        *("lang.errors", "lang.sampling", "lang.constraints", "lang.schema_keywords", "lang.text_formats"),
+        *("lang.errors", "lang.sampling", "lang.constraints"),
+        *("lang.schema_keywords", "lang.text_formats", "lang.unheld_regex"),
     ),
     "backend.server": ("backend", "interpreter", "lang"),
     "kernels": ("kernels",),

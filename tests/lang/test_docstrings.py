@@ -12,6 +12,7 @@ import pytest
     "name",
     [
         *("lang.expressions", "lang.sampling", "lang.types", "lang.schema_keywords", "lang.partial_json"),
+        "lang.unheld_regex",
         *("interpreter.default_backend", "interpreter.program", "interpreter.result", "interpreter.streams"),
     ],
 )

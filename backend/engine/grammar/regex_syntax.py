@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....lang.errors import ConstraintError
+from ....lang.unheld_regex import UNHELD_SYNTAX
 from .character_set import Ranges, complement, ignoring_case, normalise, of_class
 
 MAX_PATTERN_LEN = 4096  # characters
@@ -30,14 +31,6 @@ _NEGATED_CLASSES = {
     sre.CATEGORY_NOT_DIGIT: r"\d",
     sre.CATEGORY_NOT_SPACE: r"\s",
     sre.CATEGORY_NOT_WORD: r"\w",
-}
-_REFUSED = {
-    sre.ASSERT: "look-ahead or look-behind",
-    sre.ASSERT_NOT: "negative look-ahead or look-behind",
-    sre.GROUPREF: "a back-reference",
-    sre.GROUPREF_EXISTS: "a conditional group",
-    sre.ATOMIC_GROUP: "an atomic group",
-    sre.POSSESSIVE_REPEAT: "a possessive quantifier",
 }
 _START_ANCHORS = {sre.AT_BEGINNING, sre.AT_BEGINNING_STRING}
 _END_ANCHORS = {sre.AT_END, sre.AT_END_STRING}
@@ -134,8 +127,8 @@ def _bounded(pattern: str, parts: list[_Part], times: int = 1) -> _Part:
 
 def _node(node: Any, scope: _Scope) -> _Part:
     operation, argument = node
-    if operation in _REFUSED:
-        raise _RefusedError(f"contains {_REFUSED[operation]}, which no automaton can hold")
+    if operation in UNHELD_SYNTAX:
+        raise _RefusedError(f"contains {UNHELD_SYNTAX[operation]}, which no automaton can hold")
     if operation in (sre.MAX_REPEAT, sre.MIN_REPEAT):  # lazy or not, the same texts match in full
         low, high, nodes = argument
         return _repeat(low, high, nodes, scope)
