@@ -182,17 +182,15 @@ def agree(first: Any, second: Any, tools: Any, rng: random.Random) -> None:
         assert one.accept(token) and other.accept(token)
 
 
-@pytest.mark.parametrize(("plugin", "num_seeds"), [("llguidance", 8), ("outlines", 8)])
-@pytest.mark.parametrize(("schema", "accepts", "rejects"), SCHEMA)
-def test_generated_json_satisfies_its_schema(
-    schema: Any, accepts: list[Any], rejects: list[Any], plugin: str, num_seeds: int, compiler_of: Any, tools: Any
-) -> None:
+@pytest.mark.parametrize("plugin", ["llguidance", "outlines"])
+@pytest.mark.parametrize("schema", [schema for schema, _, _ in SCHEMA], ids=lambda value: str(value)[:60])
+def test_generated_json_satisfies_its_schema(schema: Any, plugin: str, compiler_of: Any, tools: Any) -> None:
     grammar = compile_case(compiler_of(plugin), Case(JsonSchema(json.dumps(schema)), (), ()))
     if grammar is None:
         assert any(part in json.dumps(schema) for part in REFUSES[plugin])
         return
     check = jsonschema.Draft202012Validator(schema, format_checker=FORMATS)
-    for seed in range(num_seeds):
+    for seed in range(8):
         text = tools.generate(grammar.matcher(), random.Random(seed), max_tokens=150)
         assert text is None or check.is_valid(json.loads(text)), text
 
