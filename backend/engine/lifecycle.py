@@ -150,8 +150,7 @@ class Lifecycle:
     def _end(self, req: Req) -> None:
         self.open_requests.remove(req)
         self.counters.completion_tokens += len(req.output_ids)
-        if req.program_record is not None:
-            self.programs.end(req, self.waiting_queue.clock)
+        self.programs.end(req, self.waiting_queue.clock)
         match req.error:
             case None:
                 pass

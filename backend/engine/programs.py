@@ -90,22 +90,9 @@ class Programs:
                 self._tree_cache.unkeep(program.keeps.popleft())
 
     def end(self, req: Req, clock: float) -> None:
-        """A request has ended, however."""
-        program = req.program_record
-        assert program is not None
-        program.num_open -= 1
-        program.prompt_tokens += len(req.origin_input_ids)
-        program.cached_tokens += req.cached_tokens
-        program.completion_tokens += len(req.output_ids)
-        program.critical_path = max(program.critical_path, req.path_before + len(req.output_ids))
-        program.last_ended_at, program.ended = clock, time.monotonic()
-        if not program.num_open:
-            del self._open[program.id]
-            self._silent[program.id] = program
-            if req.keep_prefix:
-                self._keeping[program.id] = program
-            else:  # it has probably ended
-                self._let_go(program)
+        """A request has ended, however; it need not be of any program."""
+        if req.program_record is not None:
+            self._count(req.program_record, req, clock)
         self._forget(clock)
 
     def stats(self) -> dict[str, ProgramStats]:
@@ -119,9 +106,24 @@ class Programs:
         assert not any(program.num_open for program in self._silent.values()), "a silent program has open requests"
         assert all(self._silent[name] is program for name, program in self._keeping.items()), "a program is lost"
         keeping = [*self._open.values(), *self._keeping.values()]
-        ends = Counter(id(keep) for node in self._tree_cache.nodes() for keep in node.keeps or ())
+        ends = [keep for node in self._tree_cache.nodes() for keep in node.keeps or ()]
         held = {id(keep) for program in keeping for keep in program.keeps if keep.node.parent is not None}
-        assert set(ends) == held and all(count == 1 for count in ends.values()), "the tree keeps what no program does"
+        assert len(ends) == len(held) and held == {id(keep) for keep in ends}, "the tree keeps what no program does"
+
+    def _count(self, program: Program, req: Req, clock: float) -> None:
+        program.num_open -= 1
+        program.prompt_tokens += len(req.origin_input_ids)
+        program.cached_tokens += req.cached_tokens
+        program.completion_tokens += len(req.output_ids)
+        program.critical_path = max(program.critical_path, req.path_before + len(req.output_ids))
+        program.last_ended_at, program.ended = clock, time.monotonic()
+        if not program.num_open:
+            del self._open[program.id]
+            self._silent[program.id] = program
+            if req.keep_prefix:
+                self._keeping[program.id] = program
+            else:  # it has probably ended
+                self._let_go(program)
 
     def _forget(self, clock: float) -> None:
         while self._keeping:
