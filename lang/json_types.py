@@ -89,12 +89,14 @@ def _text_spec(
     name: str, annotation: Any, adapter: TypeAdapter[Any], schema: dict[str, Any], *, strict: bool
 ) -> TypeSpec:
     """Return the spec of a type that is one string in JSON: its text stands without quotes."""
-    is_free = typing.get_origin(annotation) is typing.Annotated and typing.get_args(annotation)[0] is str
+    constraint = _text_constraint(name, schema, strict=strict)
+    is_annotated_str = typing.get_origin(annotation) is typing.Annotated and typing.get_args(annotation)[0] is str
+    is_verbatim = constraint is None or is_annotated_str  # white space may belong to the value
 
     def read(text: str) -> Any:
-        return validated(adapter, json.dumps(text if is_free else text.strip(), ensure_ascii=False))
+        return validated(adapter, json.dumps(text if is_verbatim else text.strip(), ensure_ascii=False))
 
-    return TypeSpec(name, _text_constraint(name, schema, strict=strict), annotation, read)
+    return TypeSpec(name, constraint, annotation, read)
 
 
 def _text_constraint(name: str, schema: dict[str, Any], *, strict: bool) -> Constraint | None:
