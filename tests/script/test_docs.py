@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from ramify.lang.script.kinds import SCALARS
 from ramify.lang.script.options import GEN_OPTIONS
 from ramify.lang.script.reader import DIRECTIVES
 
-PAGE = (Path(__file__).resolve().parent.parent.parent / "docs" / "scripts.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = (ROOT / "docs" / "scripts.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```rmf\n(.*?)```\n(?:\n```text\n(.*?)```)?", PAGE, re.DOTALL)
 
 
@@ -31,6 +34,17 @@ def test_scripts_of_the_page(script: str, shown: str) -> None:
     program = ramify.parse_script(script)
     if shown:
         assert program.run(backend=FakeBackend()).text() + "\n" == shown
+
+
+def test_the_script_of_the_readme_is_the_example_and_says_what_it_shows(engine: ramify.Engine) -> None:
+    script, shown = re.search(r"```rmf\n(.*?)```\n\n```console\n(.*?)```", README, re.DOTALL).groups()
+    assert script == (ROOT / "examples" / "triage.rmf").read_text(encoding="utf-8")
+    command, *lines = re.sub(r" \\\n *", " ", shown).splitlines()
+    (ticket,) = re.findall(r'-i ticket="(.*?)"', command)
+    (teams,) = re.findall(r"-i teams:='(.*?)'", command)
+    program = ramify.parse_script(script).with_sampling(temperature=0)
+    result = program.run(ticket, json.loads(teams))
+    assert lines == [*(f"{name}: {result[name]}" for name in result), f"returned: {result.value}"]
 
 
 def section(title: str) -> str:
