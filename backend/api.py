@@ -241,12 +241,12 @@ class Backend(Protocol):
 
 @runtime_checkable
 class GraphBackend(Backend, Protocol):
-    """A backend that can run a whole request graph where the model is, so that dependent requests cost no round trips."""
+    """A backend that can run whole request graphs where the model is: dependent requests then cost no round trips."""
 
-    def ship(self, graph: str, *, timeout: float | None = None) -> Backend:
+    def ship(self, graph: str, *, timeout: float | None = None, stream: bool = True) -> Backend:
         """Return a backend for one run of `graph` (its JSON, all inputs bound).
 
         It answers that run's requests from the run of the graph at the other end, which starts with the first of them.
-        Closing it ends that run.
+        Closing it ends that run. `stream=False`: as for `Request`.
         """
         ...

@@ -281,7 +281,8 @@ class Chain:
             prompt = self._conversation.send()
             self._emit(self._conversation.sent_text)
             if isinstance(op, Gen):
-                variable = await run_gen(backend, op, prompt, hints, partial(self._stream, node, op), answers)
+                on_text, is_streamed = partial(self._stream, node, op), self.run.is_streamed
+                variable = await run_gen(backend, op, prompt, hints, on_text, answers, stream=is_streamed)
             else:
                 variable = await run_select(backend, op, prompt, hints)
         except RoleError as error:

@@ -35,8 +35,9 @@ class Execution:
         loop: asyncio.AbstractEventLoop,
         *,
         is_async: bool,
+        is_streamed: bool,
     ) -> None:
-        self.run = Run(loop, backend, timeout)
+        self.run = Run(loop, backend, timeout, is_streamed=is_streamed)
         self.chain = Chain(self.run)
         self._body = body
         self._is_async = is_async

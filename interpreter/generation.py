@@ -87,11 +87,18 @@ OnText = Callable[[int, str], None]
 
 
 async def run_gen(
-    backend: Backend, op: Gen, prompt: tuple[Piece, ...], hints: Hints, on_text: OnText, answers: list[Answer]
+    backend: Backend,
+    op: Gen,
+    prompt: tuple[Piece, ...],
+    hints: Hints,
+    on_text: OnText,
+    answers: list[Answer],
+    *,
+    stream: bool,
 ) -> Variable:
     """Generate; `answers` is filled as the chunks come, so that a failure can show what there was."""
     _check_gen(backend.capabilities, op)
-    request = Request(prompt=prompt, sampling=op.sampling, constraint=op.constraint, hints=hints)
+    request = Request(prompt=prompt, sampling=op.sampling, constraint=op.constraint, stream=stream, hints=hints)
     answers.extend(Answer() for _ in range(op.sampling.n))
     async with aclosing(backend.generate(request)) as chunks:  # type: ignore[type-var]  # every backend's is a generator
         async for chunk in chunks:
@@ -160,7 +167,7 @@ async def _decode_choice(
     """Generate one of the choices greedily; all that is known of the others is that they were not chosen."""
     sampling = Sampling(temperature=0.0, max_tokens=max(len(choice.encode()) for choice in choices))
     gen = Gen(op.name, sampling, Choices(choices))
-    chosen = await run_gen(backend, gen, prompt, hints, lambda index, text: None, [])
+    chosen = await run_gen(backend, gen, prompt, hints, lambda index, text: None, [], stream=False)
     rows = tuple(ChoiceRow(c, float(c == chosen.value), float(c == chosen.value)) for c in choices)
     return replace(chosen, meta=replace(chosen.meta, scores=rows))
 

@@ -19,19 +19,18 @@ from ..lang.expressions import CallExpression, check_parameters
 from ..lang.location import at, caller_location
 from ..lang.sampling import PARAMETERS, SamplingArguments
 from .background import background
+from .bodies import check_body, signature_of
 from .default_backend import resolve_backend
-from .execution import Execution
 from .request_graph import RequestGraph
 from .result import Result
-from .shipping import ship, ship_beside
+from .starting import start, start_beside
 from .state import AsyncState, Writer
 from .streams import AsyncStream, Stream
 
 if TYPE_CHECKING:
+    from . import batch
     from .batch import Row
     from .progress import Report
-
-RESERVED = ("backend", "timeout")
 
 BoundBody = partial[Any]
 """`Program._run_body` with its arguments, which lacks only the state."""
@@ -58,10 +57,10 @@ class Program:
         self.parameters = {name: value for name, value in (parameters or {}).items() if value is not None}
         self.bound = dict(bound or {})
         self._is_method = False
-        _check_body(body)
+        check_body(body, Program)
         check_parameters(self.parameters)
         functools.update_wrapper(self, body)
-        self.__signature__ = _signature(body)
+        self.__signature__ = signature_of(body)
 
     @property
     def is_async(self) -> bool:
@@ -81,7 +80,7 @@ class Program:
         found = resolve_backend(backend)
         if self.is_async or timeout is not None:
             return background().call(self._complete(call, found, timeout))
-        return self._execution(call, found, None, background().loop).complete_here()
+        return start(self, call, found, None, background().loop).complete_here()
 
     async def arun(
         self, *args: Any, backend: Backend | None = None, timeout: float | None = None, **kwargs: Any
@@ -93,14 +92,14 @@ class Program:
         """Start to run and return at once; the stream yields text as it is generated."""
         self._check_may_block("stream", "astream")
         call, found = self._call(args, kwargs), resolve_backend(backend)
-        return Stream(self._execution(call, found, _checked(timeout), background().loop))
+        return Stream(start(self, call, found, _checked(timeout), background().loop))
 
     def astream(
         self, *args: Any, backend: Backend | None = None, timeout: float | None = None, **kwargs: Any
     ) -> AsyncStream:
         """The same on the caller's event loop."""
         call, found = self._call(args, kwargs), resolve_backend(backend)
-        return AsyncStream(self._execution(call, found, _checked(timeout), asyncio.get_running_loop()))
+        return AsyncStream(start(self, call, found, _checked(timeout), asyncio.get_running_loop()))
 
     def run_batch(
         self,
@@ -119,7 +118,7 @@ class Program:
         """
         from . import batch
 
-        options = batch.BatchOptions(concurrency=concurrency, progress=progress, on_error=on_error)
+        options = self._batch_options(concurrency=concurrency, progress=progress, on_error=on_error)
         run = self._row_runner(resolve_backend(backend), _checked(timeout))
         return batch.run_batch(run, batch.check_rows(rows, self.check_row), options)
 
@@ -136,7 +135,7 @@ class Program:
         """The same on the caller's event loop."""
         from . import batch
 
-        options = batch.BatchOptions(concurrency=concurrency, progress=progress, on_error=on_error)
+        options = self._batch_options(concurrency=concurrency, progress=progress, on_error=on_error)
         run = self._row_runner(resolve_backend(backend), _checked(timeout))
         return await batch.arun_batch(run, batch.check_rows(rows, self.check_row), options)
 
@@ -228,27 +227,23 @@ class Program:
         made._is_method = self._is_method and body is self.body
         return made
 
-    def _execution(
-        self, call: BoundBody, backend: Backend, timeout: float | None, loop: asyncio.AbstractEventLoop
-    ) -> Execution:
-        return self._execution_on(ship(self, call, backend, timeout), call, backend, timeout, loop)
-
     async def _complete(self, call: BoundBody, backend: Backend, timeout: float | None) -> Result:
-        timeout = _checked(timeout)
-        shipped = await ship_beside(self, call, backend, timeout)
-        return await self._execution_on(shipped, call, backend, timeout, asyncio.get_running_loop()).complete()
+        return await (await start_beside(self, call, backend, _checked(timeout))).complete()
 
-    def _execution_on(self, shipped: Backend | None, call: BoundBody, backend: Backend, *rest: Any) -> Execution:
-        execution = Execution(call, self.parameters, shipped or backend, *rest, is_async=self.is_async)
-        execution.run.owned = shipped
-        return execution
+    async def _complete_row(self, call: BoundBody, backend: Backend, timeout: float | None) -> Result:
+        return await (await start_beside(self, call, backend, timeout, is_streamed=False)).complete()
 
     def _row_runner(self, backend: Backend, timeout: float | None) -> Callable[[dict[str, Any]], Any]:
-        return lambda row: self._complete(self._call((), row), backend, timeout)
+        return lambda row: self._complete_row(self._call((), row), backend, timeout)
 
     def _check_may_block(self, method: str, instead: str) -> None:
         if background().is_current:
             raise ProgramError(f"{self._label}.{method}() would block the event loop it needs; use {instead}(...)")
+
+    def _batch_options(self, **options: Any) -> batch.BatchOptions:
+        from .batch import BatchOptions
+
+        return BatchOptions(**options)
 
     def check_row(self, row: Mapping[str, Any]) -> None:
         """Raise `ParameterError` if the program cannot be called with these arguments; runs nothing."""
@@ -351,36 +346,6 @@ def function(body: Callable[..., Any] | None = None, /, **sampling: Unpack[Sampl
     if body is None:
         return partial(Program, parameters=sampling)
     return Program(body)
-
-
-def _check_body(body: object) -> None:
-    """Raise `ProgramError` for what cannot be the body of a program."""
-    name = getattr(body, "__name__", repr(body))
-    if isinstance(body, classmethod | staticmethod):
-        kind = type(body).__name__
-        raise ProgramError(f"{name}: write @{kind} above @ramify.function, not below it")
-    if isinstance(body, Program | type) or not callable(body):
-        raise ProgramError(f"@ramify.function takes a function whose first parameter is the state, got {body!r}")
-    if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):
-        raise ProgramError(
-            f"{name} has a yield in it, so calling it runs nothing; append to the state and return instead"
-        )
-
-
-def _signature(body: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature without the state (and without `self`)."""
-    signature = inspect.signature(body)
-    parameters = list(signature.parameters.values())
-    if parameters and parameters[0].name == "self" and not isinstance(body, MethodType):
-        parameters = parameters[1:]
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    name = getattr(body, "__name__", "program")
-    if not parameters or parameters[0].kind not in positional:
-        raise ProgramError(f"{name} needs a first parameter for the state, as in def {name}(s): ...")
-    for parameter in parameters[1:]:
-        if parameter.name in RESERVED:
-            raise ProgramError(f"{name} has a parameter {parameter.name!r}, which run() needs itself; rename it")
-    return signature.replace(parameters=parameters[1:])
 
 
 def _checked(timeout: float | None) -> float | None:

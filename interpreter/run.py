@@ -40,8 +40,16 @@ class Delta:
 class Run:
     """The common fate of all branches of one run."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, backend: Backend, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        backend: Backend,
+        timeout: float | None = None,
+        *,
+        is_streamed: bool = True,
+    ) -> None:
         self.loop = loop
+        self.is_streamed = is_streamed  # somebody may read text as it grows; set by readers too
         self.backend = backend
         self.hints = current_hints()
         self.id = new_id()

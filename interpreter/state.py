@@ -135,6 +135,14 @@ class Writer:
             return choice
         raise ParameterError(f"a choice must be a string, got {choice!r}")
 
+    def _read_growing(self, what: str, name: str) -> Chain:
+        """Return the chain for a reader of text as it grows; from now on the run's requests stream theirs."""
+        chain = self._live(what)
+        self.recorder.reference(name)
+        chain.run.is_streamed = True
+        chain.wake()
+        return chain
+
     def _live(self, what: str) -> Chain:
         if isinstance(self.sink, Chain):
             return self.sink
@@ -174,16 +182,12 @@ class State(Writer):
 
     def text_iter(self, name: str, *, sample: int = 0) -> Iterator[str]:
         """Yield the text of a variable as it is generated."""
-        chain = self._live("text_iter()")
-        self.recorder.reference(name)
-        chain.wake()
+        chain = self._read_growing("text_iter()", name)
         return chain.slots[name].texts(sample)
 
     def value_iter(self, name: str, *, sample: int = 0, open_strings: bool = False) -> Iterator[Any]:
         """Yield the value of a variable as far as it is there; see `Stream.value_iter`."""
-        chain = self._live("value_iter()")
-        self.recorder.reference(name)
-        chain.wake()
+        chain = self._read_growing("value_iter()", name)
         return chain.slots[name].values(sample, open_strings=open_strings)
 
 
@@ -222,17 +226,13 @@ class AsyncState(Writer):
 
     async def text_iter(self, name: str, *, sample: int = 0) -> AsyncIterator[str]:
         """Yield the text of a variable as it is generated."""
-        chain = self._live("text_iter()")
-        self.recorder.reference(name)
-        chain.wake()
+        chain = self._read_growing("text_iter()", name)
         async for text in chain.slots[name].atexts(sample):
             yield text
 
     async def value_iter(self, name: str, *, sample: int = 0, open_strings: bool = False) -> AsyncIterator[Any]:
         """Yield the value of a variable as far as it is there; see `Stream.value_iter`."""
-        chain = self._live("value_iter()")
-        self.recorder.reference(name)
-        chain.wake()
+        chain = self._read_growing("value_iter()", name)
         async for value in chain.slots[name].avalues(sample, open_strings=open_strings):
             yield value
 

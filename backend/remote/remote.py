@@ -80,9 +80,9 @@ class RemoteBackend:
         answer = await self._transport.post("/v1/score", wire.encode_score_request(request))
         return [wire.decode_score(score) for score in answer["scores"]]
 
-    def ship(self, graph: str, *, timeout: float | None = None) -> Backend:
+    def ship(self, graph: str, *, timeout: float | None = None, stream: bool = True) -> Backend:
         """Return the backend of one run of `graph`, which runs on the server: see `GraphBackend`."""
-        body = {"graph": json.loads(graph), "stream": True}
+        body = {"graph": json.loads(graph), "stream": True, "growing": stream}
         return ShippedRun(self, self._transport, body if timeout is None else {**body, "timeout": timeout})
 
     async def close(self) -> None:

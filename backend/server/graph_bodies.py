@@ -14,6 +14,7 @@ class GraphBody(Body):
 
     `stream`: events while it runs: `{"row", "place", "asked"}` when a request begins, `{"row", "place", "chunk"}` or
     `{"row", "place", "scores"}` as it is answered, `{"row", "result"}` or `{"row", "error"}` at the end of each row.
+    `growing=false`: a chunk is a whole sample, not what was added to its text.
     """
 
     graph: dict[str, Any] | None = None
@@ -23,6 +24,7 @@ class GraphBody(Body):
     rows: list[dict[str, Any]] | None = None
     sampling: dict[str, Any] | None = None
     stream: bool = False
+    growing: bool = True
     timeout: float | None = Field(None, ge=0)
     priority: int = Field(0, ge=-(2**31), lt=2**31)
     cache_salt: str = Field("", max_length=1024)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from ...interpreter.batch import Ok
 from ...interpreter.program import Program
 from ...interpreter.request_graph import RequestGraph
 from ...interpreter.result import Result
@@ -96,11 +97,19 @@ class GraphRuns:
         hints = Hints(priority=self._body.priority, cache_salt=self._body.cache_salt)
         backend = _Observed(self._service, hints, lambda event: emit({"row": number, **event}))
         async with self._turns:
-            try:
-                result = await self._program.arun(backend=backend, timeout=self._timeout, **self._rows[number])
-            except RamifyError as error:
-                return {"error": wire.encode_error(error)}
-        return {"result": encode_result(result)}
+            if self._body.stream and self._body.growing:
+                try:
+                    result = await self._program.arun(backend=backend, timeout=self._timeout, **self._rows[number])
+                except RamifyError as error:
+                    return {"error": wire.encode_error(error)}
+                return {"result": encode_result(result)}
+            rows = [self._rows[number]]  # a batch's requests are not streamed
+            (done,) = await self._program.arun_batch(rows, backend=backend, timeout=self._timeout, progress=False)
+        if isinstance(done, Ok):
+            return {"result": encode_result(done.value)}
+        if isinstance(done.error, RamifyError):
+            return {"error": wire.encode_error(done.error)}
+        raise done.error
 
     @property
     def _timeout(self) -> float:

@@ -92,7 +92,7 @@ class Shipping(ramify.FakeBackend):
     def capabilities(self):
         return replace(super().capabilities, graphs=True)
 
-    def ship(self, graph: str, *, timeout: float | None = None) -> ramify.FakeBackend:
+    def ship(self, graph: str, *, timeout: float | None = None, stream: bool = True) -> ramify.FakeBackend:
         self.num_shipped += 1
         return ramify.FakeBackend()
 
