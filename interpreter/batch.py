@@ -78,11 +78,12 @@ class BatchInterrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOptions:
-    """How a batch is run; checked on construction."""
+    """How a batch is run; checked on construction. `order` says in which order rows are begun, by their numbers."""
 
     concurrency: int | None = None
     progress: bool | Report | None = None
     on_error: str = "return"
+    order: Callable[[Sequence[Mapping[str, Any]]], Sequence[int]] | None = None
 
     def __post_init__(self) -> None:
         width = self.concurrency
@@ -151,6 +152,7 @@ class _Batch(Generic[T]):
         self.stopped = threading.Event()
         self._run = run
         self._rows = rows
+        self._order = range(len(rows)) if options.order is None else options.order(rows)
         self._raises = options.on_error == "raise"
         self._width = min(len(rows), options.concurrency or DEFAULT_CONCURRENCY)
         self._results: dict[int, Row[T]] = {}
@@ -164,7 +166,9 @@ class _Batch(Generic[T]):
 
     async def run_all(self, report: Report) -> None:
         """Run every row; on an error that is to be raised, or on cancellation, end the others first."""
-        queue = iter(enumerate(self._rows))  # shared: workers take rows in order, each row once
+        queue = (
+            (index, self._rows[index]) for index in self._order
+        )  # shared: workers take rows in order, each row once
         workers = [asyncio.create_task(self._work(queue, report)) for _ in range(self._width)]
         try:
             await _all_or_first_error(workers)

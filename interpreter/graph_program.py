@@ -11,7 +11,8 @@ import concurrent.futures
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..lang.errors import ProgramError
 from ..lang.expressions import CallExpression, Expression
@@ -21,6 +22,7 @@ from ..lang.graph.plan import Plan, make_plan
 from ..lang.graph.values import sources_of
 from ..lang.ir import Input, Reference
 from ..lang.location import at, caller_location
+from ..lang.passes import optimized, row_order
 from ..lang.tracer import GraphSink
 from .chain import Chain
 from .program import Program
@@ -30,6 +32,9 @@ from .replay_traced import TracedControl
 from .request_graph import RequestGraph
 from .resolve import compute
 from .state import AsyncState, Writer
+
+if TYPE_CHECKING:
+    from .batch import BatchOptions
 
 MakeGraph = Callable[[Mapping[str, Any]], GraphFacts]
 ANNOTATIONS = {"string": str, "integer": int, "number": float, "boolean": bool, "array": list, "object": dict}
@@ -52,7 +57,7 @@ class GraphProgram(Program):
         self.make_graph = make_graph
         self._name = name
         self.inputs = make_graph(parameters or {}).inputs
-        self._planned: tuple[GraphFacts, Plan] | None = None
+        self._planned: tuple[GraphFacts, GraphFacts, Plan] | None = None
         super().__init__(_body(self, name), parameters, bound)
 
     @property
@@ -95,12 +100,19 @@ class GraphProgram(Program):
         bound.verify()
         return RequestGraph(bound.nodes, bound.end, bound.inputs, bound.result)
 
+    def _batch_options(self, **options: Any) -> BatchOptions:
+        """Rows with the same beginning are run side by side: a cache that cannot hold them all computes it once."""
+        graph = self.make_graph(self.parameters)
+        order = partial(row_order, graph.bind(**self.bound))
+        return super()._batch_options(order=order, **options)
+
     def plan(self, parameters: Mapping[str, Any]) -> tuple[GraphFacts, Plan]:
-        """Return the graph under these sampling defaults, and in which order its nodes are recorded."""
+        """Return the graph under these sampling defaults, optimised, and in which order its nodes are recorded."""
         graph, planned = self.make_graph(parameters), self._planned
         if planned is None or planned[0] is not graph:
-            self._planned = planned = (graph, make_plan(graph.nodes))
-        return planned
+            better = optimized(graph)
+            self._planned = planned = (graph, better, make_plan(better.nodes))
+        return planned[1:]
 
 
 def _body(program: GraphProgram, name: str) -> Callable[..., Any]:

@@ -78,6 +78,18 @@ class RequestGraph(GraphFacts):
 
         return cost_of(self, tokenizer, generated=generated, passes=passes)
 
+    def optimized(self) -> RequestGraph:
+        """Return a graph that does the same with constants folded, dead nodes left out and branches in cache order."""
+        from ..lang.passes import optimized
+
+        return optimized(self)
+
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        """Return the gens and selects, by node, in steps that can run in parallel; their number is what a run waits."""
+        from ..lang.passes import levels
+
+        return levels(self)
+
     # ---- looking at it ---------------------------------------------------------------------------------------------
 
     def to_svg(self, tokenizer: Any = None) -> str:
