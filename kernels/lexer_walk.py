@@ -41,8 +41,10 @@ class LexerTables:
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """`inside`: (number of `reach`, packed mask of the tokens that end in such a state). `ends`: (way in which a terminal
-    ends, (n,) int32 nodes before whose byte it does, ascending).
+    """What a walk found.
+
+    - `inside`: (value of `reach`, packed mask of the tokens that end in such a state).
+    - `ends`: (way in which a terminal ends, (n,) int32 nodes before whose byte it does, ascending).
     """
 
     inside: list[tuple[int, Table]]
@@ -91,8 +93,7 @@ class NativeTrie:
             slots = np.full(lexer.num_reach, -1, dtype=np.int32)
             rows = np.zeros((num_rows, self._num_words), dtype=np.int32)
             found = np.empty((2, room), dtype=np.int32)
-            counts = np.zeros(1, dtype=np.int64)
-            num_ends = self._call(lexer, nodes, state, slots, rows, found, counts)
+            num_ends = self._call(lexer, nodes, state, slots, rows, found)
             if num_ends < 0:
                 num_rows *= 4
             elif num_ends > room:
@@ -102,15 +103,13 @@ class NativeTrie:
         taken = [(number, rows[slots[number]]) for number in np.flatnonzero(slots >= 0).tolist()]
         return Walked(taken, _grouped(found[0, :num_ends], found[1, :num_ends]))
 
-    def _call(
-        self, lexer: LexerTables, nodes: Table, state: int, slots: Table, rows: Table, found: Table, counts: Ints
-    ) -> int:
+    def _call(self, lexer: LexerTables, nodes: Table, state: int, slots: Table, rows: Table, found: Table) -> int:
         return self._library.walk_lexer(  # type: ignore[no-any-return]
-            self._nodes.ctypes.data, self._max_depth, nodes.ctypes.data, len(nodes), lexer.table.ctypes.data,
-            lexer.ends.ctypes.data, lexer.class_of_byte.ctypes.data, lexer.table.shape[1], lexer.reach.ctypes.data, state,
-            slots.ctypes.data, rows.ctypes.data, self._num_words, len(rows), found[0].ctypes.data, found[1].ctypes.data,
-            found.shape[1], counts.ctypes.data,
-        )  # fmt: skip
+            *(self._nodes.ctypes.data, self._max_depth, nodes.ctypes.data, len(nodes)),
+            *(lexer.table.ctypes.data, lexer.ends.ctypes.data, lexer.class_of_byte.ctypes.data, lexer.table.shape[1]),
+            *(lexer.reach.ctypes.data, state, slots.ctypes.data, rows.ctypes.data, self._num_words, len(rows)),
+            *(found[0].ctypes.data, found[1].ctypes.data, found.shape[1]),
+        )
 
 
 class LevelTrie:

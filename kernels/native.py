@@ -32,12 +32,12 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "linear_bfloat16": ([_POINTER] * 4 + [_SIZE] * 3 + [_INT] * 2, None),
     "walk_lexer": (
         [_POINTER, _SIZE] * 2
-        + [_POINTER] * 3
-        + [_SIZE, _POINTER, _SIZE]
+        + [_POINTER] * 2
+        + [_POINTER, _SIZE] * 2
         + [_POINTER] * 2
         + [_SIZE] * 2
         + [_POINTER] * 2
-        + [_SIZE, _POINTER],
+        + [_SIZE],
         _SIZE,
     ),
     "token_mask": ([_POINTER] + [_SIZE] + [_POINTER] * 2 + [_SIZE] * 3, None),

@@ -10,12 +10,12 @@ typedef struct {
 
 /* A token that ends in state s sets its bit in row `slots[reach[s]]` of `rows`; a row is taken when it is first needed.
  * A node before whose byte a terminal can end is put into `end_nodes`, with the kind of the end. Returns the number of
- * such nodes, which may exceed the room for them; -1 when there are too few rows. `counts[0]`: rows taken. */
+ * such nodes, which may exceed the room for them; -1 when there are too few rows. */
 EXPORT int64_t ramify_walk_lexer(
     const void *node_array, int64_t max_depth, const int32_t *frontier, int64_t num_frontier, const int32_t *table,
     const int32_t *ends, const uint8_t *class_of_byte, int64_t num_classes, const int32_t *reach, int64_t start,
     int32_t *slots, uint32_t *rows, int64_t num_words, int64_t num_rows, int32_t *end_nodes, int32_t *end_kinds,
-    int64_t room, int64_t *counts
+    int64_t room
 ) {
     const Node *nodes = node_array;
     int32_t *states = malloc((max_depth + 1) * sizeof *states); /* by depth of the path to the current node */
@@ -54,7 +54,6 @@ EXPORT int64_t ramify_walk_lexer(
             i++;
         }
     }
-    counts[0] = taken;
     free(states);
     return num_ends;
 }

@@ -48,7 +48,9 @@ class LarkCompiler:
                 raise ConstraintError(f"the grammar takes longer than {timeout:g} s to compile")
 
         syntax = build_syntax(self._processes.build(constraint, timeout=timeout), tick)
-        return LarkGrammar(syntax, self._trie, self._vocabulary, self._forced)
+        grammar = LarkGrammar(syntax, self._trie, self._vocabulary, self._forced)
+        grammar.mask(syntax.start)  # every sequence begins there
+        return grammar
 
     def close(self) -> None:
         """End the helper processes."""

@@ -78,10 +78,10 @@ class LarkProcesses:
 
 
 def _tables(answer: dict[str, Any]) -> GrammarTables:
-    refined = [tuple((index, embedded) for index, embedded in pairs) for pairs in answer["refined"]]
     return GrammarTables(
         terminals=tuple(
-            TerminalSource(*facts, pairs) for facts, pairs in zip(answer["terminals"], refined, strict=True)
+            TerminalSource(name, pattern, ignored, tuple((other, embedded) for other, embedded in pairs))
+            for (name, pattern, ignored), pairs in zip(answer["terminals"], answer["refined"], strict=True)
         ),
         rules=tuple(Rule(origin, tuple(symbols)) for origin, symbols in answer["rules"]),
         shifts=tuple(answer["shifts"]),

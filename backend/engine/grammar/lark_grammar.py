@@ -1,7 +1,7 @@
 """`LarkGrammar` and its matcher: a grammar of lark's as a constraint on the tokens of one vocabulary.
 
-A sequence is at one place of the syntax, or at a few while it is open where a terminal ends. Masks and forced tokens are
-kept by as much of a place as they depend on. Made by the lark plugin.
+A sequence is at one place of the syntax, or at a few while it is open where a terminal ends. Masks and forced tokens
+are kept by as much of a place as they depend on. Made by the lark plugin.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class LarkGrammar:
         return row
 
     def run(self, places: Places, *, begun: bool) -> tuple[int, ...]:
-        """Return the tokens that must come next, `()` if there is a choice or none is known. `begun`: see `can_stop`."""
-        if not self._forced.is_known or len(places) > 1 or not begun:
+        """Return the tokens that must come next; `()` where there is a choice. `begun`: see `can_stop`."""
+        if not self._forced.is_known or len(places) > 1 or (not begun and self.can_stop(places, begun=False)):
             return ()
         place = places[0]
         found = self._runs.find(place.state, place.stack)

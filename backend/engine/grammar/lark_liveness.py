@@ -8,6 +8,7 @@ states (as in Bouajjani, Esparza and Maler on pushdown systems, 1997). Called at
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 
 from .lark_borders import FIRST, Borders, Follower
@@ -89,7 +90,7 @@ class Liveness:
         self._users: dict[_Variable, dict[_Variable, None]] = {}
         self._users_above: dict[_Variable, dict[tuple[_Variable, int], None]] = {}
         self._asked: list[_Variable] = []  # not linked yet
-        self._news: dict[_Variable, _Completions] = {}  # not handed on yet
+        self._news: OrderedDict[_Variable, _Completions] = OrderedDict()  # not handed on yet
         self._solve(tick)
         self._derived: dict[tuple[int, str], list[_Variable]] = {}
         for variable in self._solution:
@@ -156,7 +157,7 @@ class Liveness:
             if self._asked:
                 self._link(self._asked.pop())
                 continue
-            variable, news = self._news.popitem()
+            variable, news = self._news.popitem(last=False)
             for user in self._users[variable]:
                 self._learn(user, news)
             for user, state in self._users_above[variable]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ....lang.errors import DeadEndError
 from .lark_client import GrammarTables
 
-MAX_REDUCTIONS = 20_000  # for one token without getting deeper down the stack: a cycle, or as good as one
+MAX_REDUCTIONS = 2_000  # for one token without getting further down the stack: a circle, where lark hangs
 
 
 class Stack:
@@ -84,7 +83,7 @@ class Parser:
                 budget = MAX_REDUCTIONS
             budget -= 1
             if not budget:
-                raise DeadEndError("the grammar reduces rules in a circle without reading anything")
+                return None, lowest
             stack = self._push(stack, self.gotos[stack.state][derived])
             if terminal == self.end and stack.state == self.final:
                 return stack, lowest

@@ -54,7 +54,7 @@ def _tables(grammar: str, start: str) -> dict[str, Any]:
     from lark.load_grammar import _parse_grammar
     from lark.parsers.lalr_analysis import LALR_Analyzer
 
-    for statement in _parse_grammar(grammar, "the grammar").children:
+    for statement in _parse_grammar(grammar, "the grammar").children:  # type: ignore[no-untyped-call]  # of lark
         if statement.data == "import" and statement.children[0].data != "import_lib":
             raise ImportError("it imports a file; only lark's own library (%import common.NUMBER) can be imported")
     made: dict[str, Any] = {}
@@ -64,7 +64,7 @@ def _tables(grammar: str, start: str) -> dict[str, Any]:
 
         def __init__(self, conf: Any, debug: bool, strict: bool) -> None:
             analysis = LALR_Analyzer(conf, debug=debug, strict=strict)
-            analysis.compute_lalr()
+            analysis.compute_lalr()  # type: ignore[no-untyped-call]  # of lark
             made["analysis"], made["rules"] = analysis, conf.rules
             self._parse_table = analysis.parse_table
 
@@ -93,7 +93,7 @@ def _lexer_tables(conf: Any) -> dict[str, Any]:
             for index, other in strings:
                 match = pattern.match(other.pattern.value) if other.priority == terminal.priority else None
                 if match and match[0] == other.pattern.value:
-                    pairs.append((index, other.pattern.flags <= terminal.pattern.flags))
+                    pairs.append((index, set(other.pattern.flags) <= set(terminal.pattern.flags)))
     ignored = set(conf.ignore)
     return {"terminals": [[t.name, t.pattern.to_regexp(), t.name in ignored] for t in terminals], "refined": refined}
 

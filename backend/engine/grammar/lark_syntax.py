@@ -93,15 +93,20 @@ class Reader:
 
     def __init__(self, syntax: Syntax, stack: Stack) -> None:
         self._syntax = syntax
+        self._fed: dict[tuple[Stack, int], Stack | None] = {}
         self.lowest = stack.depth
 
     def feed(self, stack: Stack, terminal: int) -> Stack | None:
         """Return the stack after `terminal`; of skipped text, as it was."""
         if terminal == self._syntax.lexer.ignored:
             return stack
+        key = (stack, terminal)
+        if key in self._fed:
+            return self._fed[key]
         following, lowest = self._syntax.parser.feed(stack, terminal)
         if lowest < self.lowest:
             self.lowest = lowest
+        self._fed[key] = following
         return following
 
     def step(self, place: Place, byte_class: int) -> Iterator[Place]:

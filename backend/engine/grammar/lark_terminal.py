@@ -30,7 +30,7 @@ _Leaf = tuple[Ranges, int, _Seen, frozenset[_Rest]]
 """What a character may be; the node after it, and what is then seen and to be seen."""
 
 _Way = tuple[int, frozenset[_Rest], frozenset[int]]
-"""A node that is reached without reading: what is to be seen ahead, and the repeats entered since the last character."""
+"""A node reached without reading: what is to be seen ahead, and the repeats entered since the last character."""
 
 _Threads = tuple[tuple[int, int], ...]
 """Ways to go on, best first: (state of the character being read, number of its leaf)."""
@@ -76,21 +76,21 @@ class _Builder:
     def build(self, tick: Callable[[], None]) -> TerminalAutomaton:
         """Number the states from the start on."""
         arcs: list[Arcs] = [()]
-        self._number(*self._closure(self._program.start, None, frozenset()))
+        self._number(self._closure(self._program.start, None, frozenset()))
         while len(arcs) <= len(self._pending):
             tick()
             arcs.append(tuple(self._arcs(self._pending[len(arcs) - 1])))
         return _without_blind_alleys(arcs, self._accepting)
 
-    def _number(self, threads: _Threads, accepting: bool) -> int:
-        key = (threads, accepting)
-        number = self._states.get(key)
+    def _number(self, state: tuple[_Threads, bool]) -> int:
+        """Number a state: its threads, and whether it accepts."""
+        number = self._states.get(state)
         if number is None:
             if len(self._states) >= MAX_STATES:
                 raise ConstraintError(f"takes more than {MAX_STATES} states")
-            self._pending.append(threads)
-            self._accepting.append(accepting)
-            number = self._states[key] = len(self._pending)
+            self._pending.append(state[0])
+            self._accepting.append(state[1])
+            number = self._states[state] = len(self._pending)
         return number
 
     def _arcs(self, threads: _Threads) -> Iterator[tuple[int, int, int]]:
@@ -109,7 +109,7 @@ class _Builder:
             if piece_threads:
                 key = tuple(piece_threads)
                 if key not in targets:
-                    targets[key] = self._number(*self._advance(key))
+                    targets[key] = self._number(self._advance(key))
                 yield cuts[index], cuts[index + 1] - 1, targets[key]
 
     def _advance(self, threads: _Threads) -> tuple[_Threads, bool]:
