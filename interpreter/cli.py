@@ -7,7 +7,9 @@ It lives here because it runs programs, and like everything here it knows no eng
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -93,6 +95,9 @@ def _options(
     composition: Composition = context.obj
     if os.environ.get("NO_COLOR"):
         context.color = False
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal or locale cannot show must not end a run
+            stream.reconfigure(errors="backslashreplace")
     if version:
         typer.echo(f"ramify {composition.version}")
         raise typer.Exit

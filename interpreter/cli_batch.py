@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from ..backend.api import Backend
-from ..lang.errors import AbortError, ParameterError
+from ..lang.errors import AbortError, ParameterError, ProgramError
 from .batch import DEFAULT_CONCURRENCY
 from .cli_inputs import Given
 from .cli_options import ExitCode, Misuse
@@ -63,13 +63,18 @@ class BatchCommand:
                 self._check_first(first)
                 backend = stack.enter_context(open_backend())
                 self._run_rows(chain([first], rows), backend, output)
-            output.finish(self._num_rows)
+            try:
+                output.finish(self._num_rows)
+            except OSError as error:
+                say(f"{self._flags.out} has every line, but not in the order of the rows: {error}")
         if not self._flags.quiet:
             say(self._tally.summary(self._flags.out))
         return self._tally.exit_code()
 
     def _output(self, stack: ExitStack) -> Output:
         out = self._flags.out
+        if out is not None and Path(out).exists() and Path(self._source).exists() and Path(out).samefile(self._source):
+            raise Misuse(f"--out {out} is the file that --inputs reads")
         if out is None or (Path(out).exists() and not Path(out).is_file()):  # as /dev/null
             return StreamOutput(out)
         file = stack.enter_context(FileOutput(out))
@@ -117,6 +122,8 @@ class BatchCommand:
             try:
                 arguments = self._arguments.of(row)
                 return Outcome(row, await self._program.arun(**arguments, backend=backend, timeout=self._timeout))
+            except SystemExit as error:
+                return Outcome(row, None, ProgramError(f"the program called sys.exit({error.code!r})"))
             # A row may fail with anything its body raises; the other rows must not, so it becomes that row's outcome.
             except Exception as error:  # noqa: BLE001
                 return Outcome(row, None, error)
@@ -136,26 +143,35 @@ class BatchCommand:
 
     def _take(self, outcome: Outcome, output: Output, line: ProgressLine) -> None:
         """Write a row and count it, unless it did not really run: the backend is gone, or the batch was stopped."""
-        row, result, error = outcome.row, outcome.result, outcome.error
+        row, error = outcome.row, outcome.error
         if error is not None and is_unreachable(error):
             self._tally.stop(ExitCode.UNREACHABLE, described(error))
             return
         if self._tally.stopped is not None and isinstance(error, AbortError):
             return
-        facts: dict[str, Any] = {"index": row.index, "hash": self._arguments.digest(row), "ok": error is None}
-        include = self._flags.include or ()
-        if "inputs" in include:
-            facts["inputs"] = {name: item.value for name, item in row.fields.items()}
-        facts |= {"error": error_facts(error)} if error is not None else result_facts(result, include)
+        digest = self._arguments.digest(row)
+        text, error = self._written(outcome, digest)
         if self._flags.out is None and sys.stdout.isatty():
             line.erase()
-        output.write(row.index, Written(facts["hash"], error is None), to_json(facts))
-        if result is not None:
-            self._tally.count_ok(result.usage)
+        output.write(row.index, Written(digest, error is None), text)
+        if error is None and outcome.result is not None:
+            self._tally.count_ok(outcome.result.usage)
         elif error is not None:
             self._tally.count_failed(row.index, row.place, described(error))
             if self._flags.fail_fast:
                 self._tally.stop(ExitCode.RUN_FAILED, f"{row.place} failed, and --fail-fast is set")
+
+    def _written(self, outcome: Outcome, digest: str) -> tuple[str, Exception | None]:
+        """Return a row's line, and the error that it tells of; a result that JSON cannot hold is one, too."""
+        row, include, error = outcome.row, self._flags.include or (), outcome.error
+        head: dict[str, Any] = {"index": row.index, "hash": digest}
+        inputs = {"inputs": {name: item.value for name, item in row.fields.items()}} if "inputs" in include else {}
+        if error is None:
+            try:
+                return to_json({**head, "ok": True, **inputs, **result_facts(outcome.result, include)}), None
+            except (ValueError, TypeError, RecursionError) as caught:
+                error = ProgramError(f"what the program returned cannot be written as JSON: {caught}")
+        return to_json({**head, "ok": False, **inputs, "error": error_facts(error)}), error
 
     def _line(self, start: BatchProgress) -> ProgressLine:
         return ProgressLine(None if self._flags.quiet else sys.stderr, start, stays=False)  # the summary says more
@@ -170,20 +186,23 @@ class BatchCommand:
 
 @contextmanager
 def _stopped_by_signals(stream: RowStream[InputRow, Outcome], tally: Tally) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the batch between two rows; the second time they end it as they usually do."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.getsignal(number) for number in numbers}
+    """Let Ctrl-C and SIGTERM end the batch between two rows; the second time they end it as they usually do.
+
+    One that is ignored, as Ctrl-C is by what a shell script starts in the background, stays ignored.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
 
     def stop(number: int, frame: FrameType | None) -> None:
         restore()
         tally.stop(ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED, "interrupted")
         stream.stop()
 
-    for number in numbers:
+    for number in previous:
         signal.signal(number, stop)
     try:
         yield

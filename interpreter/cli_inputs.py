@@ -173,8 +173,10 @@ def declared_types(body: Callable[..., Any]) -> dict[str, Any]:
     return found
 
 
-def read_inputs(inputs: Sequence[str]) -> dict[str, Given]:
+def read_inputs(inputs: Sequence[str], *, stdin_is_free: bool = True) -> dict[str, Given]:
     """Read `name=text`, `name=@file` and `name:=json`; `Misuse` for what is neither."""
+    if sum(item.endswith("=@-") for item in inputs) > stdin_is_free:
+        raise Misuse("stdin can be read once only")
     found: dict[str, Given] = {}
     for item in inputs:
         name, equals, value = item.partition("=")

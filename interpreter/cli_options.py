@@ -116,7 +116,7 @@ class BackendChoice:
 
     @classmethod
     def of(cls, name: str, model: str | None, options: Sequence[str] | None) -> BackendChoice:
-        """Read the flags; `typer.BadParameter` for an option that is not `name=value`."""
+        """Read the flags; `Misuse` for an option that is not `name=value`."""
         return cls(name, model, dict(_option(item) for item in options or ()))
 
 

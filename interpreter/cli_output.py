@@ -62,7 +62,7 @@ class StreamOutput:
     def write(self, index: int, written: Written, line: str) -> None:
         """Write a line."""
         if self._path is None:
-            sys.stdout.write(line + "\n")
+            sys.stdout.buffer.write(f"{line}\n".encode())  # JSON is UTF-8, whatever the locale
             sys.stdout.flush()
         else:
             with open(self._path, "a", encoding="utf-8") as stream:
@@ -80,7 +80,8 @@ class FileOutput:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path)
+        self._path = Path(path).resolve()  # a link stays a link
+        self._name = path
         self.dropped = 0
         self._offsets = array("q")  # row -> where its line starts
         self._digests = array("Q")
@@ -97,6 +98,8 @@ class FileOutput:
         except BlockingIOError:
             os.close(self._file)
             raise Misuse(f"another run is writing {path}") from None
+        except OSError:  # a file system without locks
+            pass
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +128,7 @@ class FileOutput:
                     os.ftruncate(self._file, offset)
                     return
                 if not line.isspace():
-                    index, written = _head(line, f"{self._path}:{number}")
+                    index, written = _head(line, f"{self._name}:{number}")
                     self._note(index, written, offset)
                 offset += len(line)
 

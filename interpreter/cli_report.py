@@ -105,7 +105,8 @@ def say(message: str, *, label: str = "") -> None:
     if sys.stderr.isatty():
         lines = [line for text in f"{label}{message}".splitlines() for line in _wrapped(text)]
         message = "\n".join(lines).removeprefix(label)
-    typer.secho(label, fg="red", bold=True, err=True, nl=False)
+    if label:
+        typer.secho(label, fg="red", bold=True, err=True, nl=False)
     typer.echo(message, err=True)
 
 

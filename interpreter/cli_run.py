@@ -115,7 +115,7 @@ def run(
         if rows.inputs is not None:
             from .cli_batch import BatchCommand
 
-            batch = BatchCommand(program, read_inputs(given or []), rows, timeout)
+            batch = BatchCommand(program, read_inputs(given or [], stdin_is_free=rows.inputs != "-"), rows, timeout)
             raise typer.Exit(batch.run(lambda: opened(choice, composition)))
         arguments = parse_inputs(program, given or [])
         with opened(choice, composition) as answering:

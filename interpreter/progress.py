@@ -111,10 +111,10 @@ class ProgressLine:
             self._drawn = time.monotonic()
             seconds = self._drawn - self._start
             if self._redraws:
-                text = line(self._at, seconds, width_of(self._stream) - 1)
+                text = line(self._at, seconds, width_of(self._stream) - 1, bar=_bar_of(self._stream))
                 self._write(ERASE_LINE + _coloured(text, self._at))
             else:
-                self._write(line(self._at, seconds, LOG_WIDTH, bar=False) + "\n")
+                self._write(line(self._at, seconds, LOG_WIDTH) + "\n")
 
     def _write(self, text: str) -> None:
         if self._stream is not None:
@@ -122,13 +122,17 @@ class ProgressLine:
             self._stream.flush()
 
 
-def line(at: BatchProgress, seconds: float, width: int, *, bar: bool = True) -> str:
-    """Return the line: what matters most as long as there is room, then a bar, if one is wanted, in what is left.
+def line(at: BatchProgress, seconds: float, width: int, *, bar: str = "") -> str:
+    """Return the line: what matters most as long as there is room; in what is left, a bar.
+
+    `bar`: the two signs that it is made of, or nothing for none.
 
     >>> line(BatchProgress(50, 1, 200, Usage(600, 300, 1000)), 10.0, 60)
     '50/200  1 failed  0:30 left  5.0 rows/s  100 tokens/s'
     >>> line(BatchProgress(50, 1, 200, Usage(600, 300, 1000)), 10.0, 30)
     '50/200  1 failed  0:30 left'
+    >>> line(BatchProgress(50, 0, 200), 10.0, 40, bar="#.")
+    '##.......  50/200  0:30 left  5.0 rows/s'
     """
     count = f"{at.done}" if at.total is None else f"{at.done}/{at.total}"
     left = "" if not at.done or at.total is None else f"{clock((at.total - at.done) * seconds / at.done)} left"
@@ -142,7 +146,7 @@ def line(at: BatchProgress, seconds: float, width: int, *, bar: bool = True) -> 
     room = min(width - len(text) - 2, BAR_LEN)
     if bar and at.total and room >= 8:
         filled = room * at.done // at.total
-        text = f"{'━' * filled}{'╌' * (room - filled)}  {text}"
+        text = f"{bar[0] * filled}{bar[1] * (room - filled)}  {text}"
     return text
 
 
@@ -195,6 +199,12 @@ def width_of(terminal: IO[str] | None) -> int:
         return os.get_terminal_size(terminal.fileno()).columns or 80 if terminal is not None else 80
     except (OSError, ValueError):  # not a terminal, or one without a descriptor, as in tests
         return 80
+
+
+def _bar_of(stream: IO[str] | None) -> str:
+    """Return the signs of a bar that a terminal can show."""
+    encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "")
+    return "━╌" if encoding.startswith("utf") else "#."
 
 
 def _failed(at: BatchProgress) -> str:

@@ -123,6 +123,30 @@ def test_threads_of_bodies_end_with_the_batch():
     assert not any(thread.is_alive() for thread in bodies)
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_body_that_exits_ends_the_batch_and_not_the_loop(number):
+    @ramify.function
+    def plain(s, word):
+        s += word + ramify.gen("answer")
+        if word == "w1":
+            raise SystemExit("enough")
+
+    @ramify.function
+    async def coroutine(s, word):
+        s += word + ramify.gen("answer")
+        if word == "w1":
+            raise SystemExit("enough")
+
+    program, backend = (plain, coroutine)[number], ramify.FakeBackend(echo)
+    with pytest.raises(SystemExit, match="enough"):
+        program.run_batch(rows_of(4), backend=backend, concurrency=1)
+    with pytest.raises(SystemExit, match="enough"):
+        program.run("w1", backend=backend)
+    with pytest.raises(SystemExit, match="enough"):
+        program.stream("w1", backend=backend).result()
+    assert program.run("w2", backend=backend)["answer"] == "W2"
+
+
 def test_the_backend_of_use_answers_every_row():
     with ramify.use(ramify.FakeBackend(echo)) as backend:
         assert all(row.ok for row in double.run_batch(rows_of(3)))

@@ -152,6 +152,8 @@ def test_limit_and_fields_that_are_no_arguments(run, write_rows):
         (["--inputs", "rows.jsonl", "--concurrency", "0"], "--concurrency"),
         (["--inputs", "rows.jsonl", "-i", "wrod=x"], "no argument 'wrod' (did you mean 'word'?"),
         (["--inputs", "rows.jsonl", "--out", "nowhere/x"], "cannot write nowhere/x"),
+        (["--inputs", "rows.jsonl", "--out", "rows.jsonl", "--overwrite"], "is the file that --inputs reads"),
+        (["--inputs", "-", "-i", "word=@-"], "stdin can be read once only"),
         (["-i", "word=a", "--out", "x"], "--out is for rows; give a file of them with --inputs"),
         (["-i", "word=a", "--retry-failed"], "--retry-failed is for rows"),
         (["--inputs", "odd.jsonl"], "odd.jsonl:1: times='many' is not of type int"),
@@ -250,6 +252,29 @@ def test_two_runs_cannot_write_one_file(run, write_rows, tmp_path):
     assert code == 2 and "another run is writing" in err
 
 
+def test_a_link_stays_a_link(run, write_rows, tmp_path):
+    (tmp_path / "real.jsonl").touch()
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    rows = write_rows(words(*(f"w{number}" for number in range(20))))
+    assert run("--inputs", rows, "--out", "link.jsonl")[0] == 0
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert [line["index"] for line in lines_of(tmp_path / "real.jsonl")] == list(range(20))
+
+
+def test_lines_that_cannot_be_sorted_are_there_all_the_same(run, write_rows, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    out, rows = tmp_path / "out.jsonl", write_rows(words("a", "b", "wrong"))
+    run("--inputs", rows, "--out", out)
+    monkeypatch.setattr(os, "replace", refuse)
+    code, _, err = run("--inputs", rows, "--out", out, "--retry-failed")
+    assert code == 4 and "has every line, but not in the order of the rows" in err and len(lines_of(out)) == 4
+    monkeypatch.undo()
+    assert run("--inputs", rows, "--out", out, "--resume")[0] == 4
+    assert [line["index"] for line in lines_of(out)] == [0, 1, 2]
+
+
 def test_an_out_that_is_no_file_takes_the_lines(run, write_rows, tmp_path):
     assert run("--inputs", write_rows(words("a")), "--out", "/dev/null")[0] == 0
 
@@ -329,6 +354,21 @@ def test_what_json_has_no_form_for(call, tmp_path, write_rows):
     code, out, _ = call("run", path, "--backend", "fake", "--inputs", write_rows([{"x": "\u2028 ü"}]))
     assert code == 0 and len(out.splitlines()) == 1
     assert json.loads(out)["value"] == {"nan": None, "half": "\ud800", "o": "<class 'object'>"}
+
+
+def test_a_result_that_json_cannot_hold_fails_its_row_only(call, tmp_path, write_rows):
+    path = tmp_path / "loops.py"
+    path.write_text(
+        "import ramify, sys\n@ramify.function\ndef loops(s, x):\n"
+        "    if x == 2:\n        sys.exit('enough')\n    ring = [x]\n"
+        "    if x == 1:\n        ring.append(ring)\n    return ring\n"
+    )
+    rows = write_rows([{"x": x} for x in range(4)])
+    code, out, _ = call("run", path, "--backend", "fake", "--inputs", rows, "--include", "inputs")
+    lines = sorted(map(json.loads, out.splitlines()), key=lambda line: line["index"])
+    assert code == 4 and [line["ok"] for line in lines] == [True, False, False, True]
+    assert "cannot be written as JSON" in lines[1]["error"]["message"] and lines[1]["inputs"] == {"x": 1}
+    assert lines[2]["error"]["message"] == "the program called sys.exit('enough')"
 
 
 def test_a_long_batch_writes_a_line_into_a_log_now_and_then(run, write_rows, monkeypatch):

@@ -104,6 +104,45 @@ def test_rows_are_written_while_stdin_still_gives_more(start, files):
     assert process.returncode == 0 and json.loads(out)["index"] == 1
 
 
+@pytest.mark.parametrize("locale", ["C.UTF-8", "en_US.ISO-8859-1", "C"])
+def test_lines_are_utf_8_whatever_the_locale(start, files, write_rows, locale):
+    (files / "say.py").write_text("import ramify\n@ramify.function\ndef say(s, x):\n    s += x\n    return x\n")
+    rows = write_rows([{"x": "grün 中文 \U0001f600"}])
+    env = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    process = start("run", "say.py", "--backend", "fake", "--inputs", rows, env=env, encoding="utf-8")
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0 and json.loads(out)["value"] == "grün 中文 \U0001f600" and "中文" in out
+    (files / "x.txt").write_text("grün 中文", encoding="utf-8")
+    process = start("run", "say.py", "--backend", "fake", "-i", "x=@x.txt", env=env, encoding="latin-1")
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "") and out.startswith("returned: gr")
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored(start, files):
+    ignore = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)  # noqa: E731
+    out = files / "out.jsonl"
+    process = start("run", "ask.py", *ROWS, "--out", out, "--concurrency", "1", preexec_fn=ignore)
+    wait_for_lines(out, 2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 4 and len(lines_of(out)) == 20
+
+
+def test_a_second_ctrl_c_does_not_wait(start, files):
+    (files / "deaf.py").write_text(
+        "import asyncio, ramify\n@ramify.function\nasync def deaf(s, number):\n"
+        "    print('ready', flush=True)\n"
+        "    while True:\n        try:\n            await asyncio.sleep(60)\n"
+        "        except asyncio.CancelledError:\n            print('deaf', flush=True)\n"
+    )
+    process = start("run", "deaf.py", *ROWS, "--limit", "1")
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "deaf\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=4)
+    assert process.returncode == 130 and "Traceback" not in err
+
+
 def on_a_terminal(files, *arguments, **env):
     """Run the command with stderr on a terminal; return (exit code, what it showed)."""
     shown, terminal = pty.openpty()
