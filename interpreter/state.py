@@ -66,6 +66,8 @@ class Writer:
 
     def set(self, name: str, value: Any) -> None:
         """Define variable `name` without touching the text."""
+        if isinstance(value, Expression) and not isinstance(self.sink, GraphSink):
+            raise ParameterError(f"set takes a value{at(caller_location())}, got {value!r}; append that instead")
         self.recorder.set(name, self.sink.value(value) if isinstance(self.sink, GraphSink) else value)
 
     def keep(self, name: str, index: int) -> None:

@@ -19,7 +19,7 @@ from .constraints import (
     check_choices,
     constraint_of,
 )
-from .errors import ParameterError, ProgramError, did_you_mean
+from .errors import ParameterError, ProgramError, TraceError, did_you_mean
 from .ir import ROLES
 from .location import at, caller_location
 from .marks import MarkedText
@@ -164,13 +164,14 @@ def gen(
     >>> gen("answer", max_tokens=8, stop="\n").name
     'answer'
     """
+    given = {"type": type, "regex": regex, "json_schema": json_schema, "grammar": grammar, "choices": choices}
+    _check_known({"name": name, **given, **sampling})
     _check_name(name)
     for parameter in sampling:
         if parameter not in PARAMETERS:
             known = (*CONSTRAINT_PARAMETERS, "strict", *PARAMETERS)
             raise ParameterError(f"gen has no parameter {parameter!r}{did_you_mean(parameter, known)}")
     check_parameters(sampling)
-    given = {"type": type, "regex": regex, "json_schema": json_schema, "grammar": grammar, "choices": choices}
     constraint, parse = _constraint(
         {key: value for key, value in given.items() if value is not None},
         strict=strict,
@@ -273,6 +274,16 @@ def check_role(role: str) -> None:
     """Raise `ParameterError` unless `role` is one of `ROLES`."""
     if role not in ROLES:
         raise ParameterError(f"there is no role {role!r}{did_you_mean(role, ROLES)}; roles are {', '.join(ROLES)}")
+
+
+def _check_known(parameters: Mapping[str, Any]) -> None:
+    """Raise `TraceError` for a parameter that is the value of something not known while tracing."""
+    for name, value in parameters.items():
+        if isinstance(value, Expression | MarkedText):
+            raise TraceError(
+                f"gen{at(caller_location())} needs {name}=, which is not known while tracing; give the argument that "
+                "it comes from when tracing, or run the program instead of tracing it"
+            )
 
 
 def _check_name(name: object) -> None:

@@ -117,7 +117,7 @@ def facts(result):
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(steps=STEPS)
 def test_a_compiled_program_does_what_the_live_one_does(steps):
     program = program_of(steps)

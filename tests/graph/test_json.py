@@ -178,7 +178,7 @@ def places(found: Any, path: tuple[str | int, ...] = ()):
         yield from places(item, (*path, key))
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(data=st.data(), name=st.sampled_from(["everything", "control"]))
 def test_mutated_json_is_a_graph_or_a_typed_error(data, name):
     plain = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))

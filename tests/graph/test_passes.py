@@ -30,7 +30,7 @@ equality = sibling("test_equality")
 PASSES = {"fold": folded, "dead": without_dead_nodes, "order": depth_first, "all": optimized}
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(steps=equality.STEPS)
 def test_passes_change_nothing_that_can_be_seen(steps):
     graph = equality.program_of(steps).compile()
