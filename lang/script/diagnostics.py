@@ -17,6 +17,7 @@ from .source import Source, Span
 
 MAX_ERRORS = 20
 DEFAULT_WIDTH = 100
+MAX_NAME = 40  # longer names are not compared letter by letter
 MARGIN = 12  # characters shown before the marked ones where a long line is cut
 RED, YELLOW, BLUE, BOLD, RESET = "\x1b[31m", "\x1b[33m", "\x1b[34m", "\x1b[1m", "\x1b[0m"
 
@@ -190,5 +191,13 @@ def render_all(diagnostics: Iterable[Diagnostic], *, width: int = DEFAULT_WIDTH,
 
 def suggestion(name: str, known: Iterable[str]) -> str | None:
     """Return `did you mean 'x'?` for the known name that is closest, or None."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else None
+    close = closest(name, known)
+    return None if close is None else f"did you mean {close!r}?"
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is closest to `name`, if one is close."""
+    if len(name) > MAX_NAME:
+        return None
+    close = difflib.get_close_matches(name, [other for other in known if len(other) <= MAX_NAME], n=1)
+    return close[0] if close else None

@@ -5,8 +5,9 @@ Reads the same steps that lowering does. The source it gives runs as it stands.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from .checked import Checked, InputFact
 from .compiled import CompiledScript, compile_text
@@ -31,6 +32,8 @@ from .syntax import GenHole, ListDisplay, SelectHole
 WIDTH = 110
 TAB = "    "
 
+Names = ChainMap[str, str]  # how the names of the script are read in Python, those of the innermost block first
+
 
 def explain(script: str | CompiledScript, name: str = "script") -> str:
     """Return the Python twin of a script, given as text or compiled. Raises `ScriptError` for one with errors."""
@@ -40,15 +43,14 @@ def explain(script: str | CompiledScript, name: str = "script") -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where source is written: the state, how its names are called, and the counters of the loops around.
+    """Where source is written: the state, how names are read there, and the counters of the loops around.
 
-    `made` collects the names that the block makes.
+    The first map of `names` are those that the block makes.
     """
 
     state: str
-    names: Mapping[str, str]
+    names: Names
     counters: tuple[str, ...] = ()
-    made: dict[str, None] = field(default_factory=dict)
 
     def variable(self, name: str) -> str:
         """Return what a variable is called on the state: in loops every pass has its own."""
@@ -56,9 +58,19 @@ class _Place:
             return literal(name)
         return f"f{literal(name + ''.join(f'[{{{counter}}}]' for counter in self.counters))}"
 
-    def read(self, name: str) -> str:
-        """Return how the variable is read."""
-        return f"{self.state}[{self.variable(name)}]"
+    def give(self, name: str) -> None:
+        """Note that a variable is there from now on."""
+        self.names[name] = f"{self.state}[{self.variable(name)}]"
+
+    def inside(self, names: Mapping[str, str], counter: str | None = None) -> _Place:
+        """Return the place of a block in this one."""
+        counters = self.counters if counter is None else (*self.counters, counter)
+        return _Place(self.state, self.names.new_child(dict(names)).new_child(), counters)
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The names that the block makes."""
+        return tuple(self.names.maps[0])
 
 
 class _Lines:
@@ -118,7 +130,7 @@ class _Twin:
     def source(self) -> str:
         """Return the whole module."""
         state = self._fresh("s")
-        place = _Place(state, {fact.name: fact.name for fact in self.compiled.inputs})
+        place = _Place(state, ChainMap({fact.name: fact.name for fact in self.compiled.inputs}).new_child())
         name = self._fresh(self.compiled.name)
         head = f"def {name}({', '.join([state, *map(self._parameter, self.compiled.inputs)])}):"
         body = [*self._block(self.compiled.steps, place), *self._result(place)] or ["pass"]
@@ -151,11 +163,9 @@ class _Twin:
             case None:
                 return
             case tuple(fields):
-                names = {**place.names, **{name: place.read(name) for name in place.made}}
-                yield f"return {{{', '.join(f'{literal(name)}: {names[name]}' for name in fields)}}}"
+                yield f"return {{{', '.join(f'{literal(name)}: {place.names[name]}' for name in fields)}}}"
             case expression:
-                names = {**place.names, **{name: place.read(name) for name in place.made}}
-                yield f"return {self.values.source(expression, names)}"
+                yield f"return {self.values.source(expression, place.names)}"
 
     def _fresh(self, name: str) -> str:
         """Return a Python name that nothing else has."""
@@ -171,38 +181,37 @@ class _Twin:
         """Return the lines of a block; `place.made` then holds the names it makes."""
         lines = _Lines(place.state)
         for step in steps:
-            names = {**place.names, **{name: place.read(name) for name in place.made}}
             match step:
                 case Write():
                     lines.part(step)
                 case WriteValue(value):
-                    lines.part(self.values.text(value, names))
+                    lines.part(self.values.text(value, place.names))
                 case Generate(hole):
                     lines.part(self._gen(hole, place))
                     lines.end_sum()  # what is appended after it may read it
                 case Choose(hole):
-                    lines.part(self._select(hole, place, names))
+                    lines.part(self._select(hole, place))
                     lines.end_sum()
                 case OpenRole(role):
                     lines.open_role(role)
                 case CloseRole(role):
                     lines.close_role(f"{place.state} += {self.library}.{role}_end()")
                 case SetValue(item):
-                    source = self.values.source(item.value, names)
+                    source = self.values.source(item.value, place.names)
                     lines.add([f"{place.state}.set({place.variable(item.label.name)}, {source})"])
                 case Decide(_, arms):
-                    lines.add(self._decide(arms, place, names))
+                    lines.add(self._decide(arms, place))
                 case Iterate():
                     inner = self._for if step.item.result is None else self._fork
-                    lines.add(inner(step, place, names))
+                    lines.add(inner(step, place))
             if isinstance(step, Generate | Choose):
-                place.made[step.hole.label.name] = None
+                place.give(step.hole.label.name)
             elif isinstance(step, SetValue):
-                place.made[step.item.label.name] = None
+                place.give(step.item.label.name)
         return lines.finished()
 
-    def _decide(self, arms: Sequence[ArmSteps], place: _Place, names: Mapping[str, str]) -> Iterator[str]:
-        inner = [replace(place, names=names, made={}) for _ in arms]
+    def _decide(self, arms: Sequence[ArmSteps], place: _Place) -> Iterator[str]:
+        inner = [place.inside({}) for _ in arms]
         bodies = [self._block(arm.steps, inside) for arm, inside in zip(arms, inner, strict=True)]
         made = dict.fromkeys(name for inside in inner for name in inside.made)
         for number, (arm, inside, body) in enumerate(zip(arms, inner, bodies, strict=True)):
@@ -212,21 +221,20 @@ class _Twin:
                     continue
                 yield "else:"
             else:
-                yield f"{'elif' if number else 'if'} {self.values.source(arm.condition, names)}:"
+                yield f"{'elif' if number else 'if'} {self.values.source(arm.condition, place.names)}:"
             yield from (TAB + line for line in [*body, *missing] or ["pass"])
         if made and arms[-1].condition is not None:
             yield "else:"
             yield from (TAB + line for line in _nothing(place, list(made)))
-        place.made.update(made)
+        for name in made:
+            place.give(name)
 
-    def _for(self, step: Iterate, place: _Place, names: Mapping[str, str]) -> Iterator[str]:
+    def _for(self, step: Iterate, place: _Place) -> Iterator[str]:
         item = step.item
         counter = self._fresh("index")
-        inside = replace(
-            place, names={**names, item.label.name: item.label.name}, counters=(*place.counters, counter), made={}
-        )
+        inside = place.inside({item.label.name: item.label.name}, counter)
         body = self._block(step.steps, inside)
-        items = yield from self._items(step, names)
+        items = yield from self._items(step, place.names)
         lists = {name: self._fresh(f"{name}_values") for name in inside.made}
         yield from (f"{values} = []" for values in lists.values())
         if lists:
@@ -234,18 +242,18 @@ class _Twin:
         else:
             yield f"for {item.label.name} in {items}:"
         yield from (TAB + line for line in body or ["pass"])
-        yield from (f"{TAB}{values}.append({inside.read(name)})" for name, values in lists.items())
+        yield from (f"{TAB}{values}.append({inside.names[name]})" for name, values in lists.items())
         for name, values in lists.items():
-            place.made[name] = None
+            place.give(name)
             yield f"{place.state}.set({place.variable(name)}, tuple({values}))"
 
-    def _fork(self, step: Iterate, place: _Place, names: Mapping[str, str]) -> Iterator[str]:
+    def _fork(self, step: Iterate, place: _Place) -> Iterator[str]:
         item = step.item
         assert item.result is not None
         branch, branches = self._fresh("branch"), self._fresh("branches")
-        inside = _Place(branch, {**names, item.label.name: item.label.name})
+        inside = _Place(branch, place.names.new_child({item.label.name: item.label.name}).new_child())
         body = self._block(step.steps, inside)
-        items = yield from self._items(step, names)
+        items = yield from self._items(step, place.names)
         is_known = isinstance(item.items, ListDisplay) and item.items.items
         if not is_known and not items.isidentifier():
             yield f"{(stored := self._fresh('items'))} = {items}"
@@ -253,12 +261,12 @@ class _Twin:
         yield f"{branches} = {place.state}.fork(len({items})){'' if is_known else f' if {items} else []'}"
         yield f"for {item.label.name}, {branch} in zip({items}, {branches}, strict=True):"
         yield from (TAB + line for line in body or ["pass"])
-        record = ", ".join(f"{literal(name)}: {inside.read(name)}" for name in inside.made)
-        place.made[item.result.name] = None
+        record = ", ".join(f"{literal(name)}: {inside.names[name]}" for name in inside.made)
+        place.give(item.result.name)
         gathered = f"tuple({{{record}}} for {branch} in {branches})"
         yield f"{place.state}.set({place.variable(item.result.name)}, {gathered})"
 
-    def _items(self, step: Iterate, names: Mapping[str, str]) -> Generator[str, None, str]:
+    def _items(self, step: Iterate, names: Names) -> Generator[str, None, str]:
         """Return the source of a loop's items; yield before it what refuses too many of them."""
         item = step.item
         source = self.values.items(item.items, names)
@@ -285,8 +293,8 @@ class _Twin:
             arguments.append(f"{name}={literal(value)}")
         return f"{self.library}.gen({', '.join(arguments)})"
 
-    def _select(self, hole: SelectHole, place: _Place, names: Mapping[str, str]) -> str:
-        arguments = [place.variable(hole.label.name), self.values.items(hole.choices, names)]
+    def _select(self, hole: SelectHole, place: _Place) -> str:
+        arguments = [place.variable(hole.label.name), self.values.items(hole.choices, place.names)]
         if hole.options:
             arguments.append(f"method={literal(self.checked.methods[hole.span])}")
         return f"{self.library}.select({', '.join(arguments)})"

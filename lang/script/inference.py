@@ -5,6 +5,7 @@ Called by the checker, which keeps the names (`Binding`) that can be read at eac
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -50,7 +51,7 @@ class Binding:
     is_used: bool = False
 
 
-Names = Mapping[str, Binding]
+Names = ChainMap[str, Binding]  # of the blocks around, the innermost first
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +288,9 @@ def narrowed(names: Names, present: frozenset[str]) -> Names:
     for path in present:
         if path in names and is_optional(names[path].kind):
             changed[path] = replace(names[path], kind=without_null(names[path].kind))
-        elif not path.isidentifier():
+        elif path not in names and not path.isidentifier():
             changed[path] = Binding(UNKNOWN, Span(0, 0))
-    return {**names, **changed} if changed else names
+    return names.new_child(changed) if changed else names
 
 
 def path_of(expression: Expression) -> str | None:

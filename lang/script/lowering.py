@@ -6,6 +6,7 @@ Expects a script without errors. `defaults` are the sampling parameters of `with
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,15 +64,14 @@ from .syntax import (
     Operation,
 )
 
-Names = Mapping[str, Value]
+Names = ChainMap[str, Value]  # of the blocks around, the innermost first
 
 
 def lower(checked: Checked, steps: Sequence[Step], defaults: Mapping[str, Any]) -> RequestGraph:
     """Return the graph of a script, not verified yet."""
     lowering = _Lowering(checked, defaults)
-    names: dict[str, Value] = {fact.name: Argument(fact.name) for fact in checked.inputs}
-    made, end = lowering.block(steps, names, None)
-    names.update({name: Reference(node, name) for name, node in made.items()})
+    names: Names = ChainMap({fact.name: Argument(fact.name) for fact in checked.inputs})
+    _, end = lowering.block(steps, names, None)
     inputs = tuple(
         Input(fact.name, json.dumps(schema_of(fact.kind), ensure_ascii=False), fact.default, fact.required)
         for fact in checked.inputs
@@ -142,13 +142,12 @@ class _Lowering:
         self.nodes: list[Node] = []
 
     def block(self, steps: Sequence[Step], names: Names, parent: int | None) -> tuple[dict[str, int], int | None]:
-        """Append the nodes of `steps` after `parent`."""
+        """Append the nodes of `steps` after `parent`; add the names they make to `names`."""
         made: dict[str, int] = {}
-        visible: dict[str, Value] = dict(names)
         for step in steps:
-            parent = self._step(step, visible, parent)
+            parent = self._step(step, names, parent)
             for name in self.nodes[parent].defines:
-                made[name], visible[name] = parent, Reference(parent, name)
+                made[name], names[name] = parent, Reference(parent, name)
         return made, parent
 
     def _step(self, step: Step, names: Names, parent: int | None) -> int:
@@ -185,7 +184,7 @@ class _Lowering:
         arms: list[dict[str, int]] = []
         for index, arm in enumerate(step.arms):
             start = self._node(branch, Arm(index), step.span)
-            arms.append(self.block(arm.steps, names, start)[0])
+            arms.append(self.block(arm.steps, names.new_child(), start)[0])
         made = tuple(dict.fromkeys(name for arm in arms for name in arm))
         sources = tuple(tuple(arm.get(name) for arm in arms) for name in made)
         return self._node(branch, Merge(made, sources), step.span)
@@ -195,7 +194,7 @@ class _Lowering:
         items, limit = lowered_value(item.items, names), self.checked.limits[item.span]
         opener = self._node(parent, (Loop if item.result is None else ForkEach)(items, limit), item.span)
         start = self._node(opener, Body(item.label.name), item.span)
-        inside = {**names, item.label.name: Reference(start, item.label.name)}
+        inside = names.new_child({item.label.name: Reference(start, item.label.name)})
         made, _ = self.block(step.steps, inside, start)
         fields, sources = tuple(made), tuple(made.values())
         op = Collect(fields, sources) if item.result is None else Gather(item.result.name, fields, sources)

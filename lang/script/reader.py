@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from .diagnostics import Report, suggestion
+from .diagnostics import Report, closest
 from .line_parser import parse_directive, parse_hole
 from .source import Source, Span
 from .syntax import (
@@ -200,7 +200,8 @@ class _Reader:
         if not self.has_header and word != "program":
             self._missing_header(span)
         if word == "program" and self.has_header:
-            self.report.error("E002", span, "'@program' is given a second time", "a file holds one script")
+            what = "is given a second time" if self.is_whole else "comes too late"
+            self.report.error("E002", span, f"'@program' {what}", "it is the first line of a script, and only that")
             return
         made = parse_directive(self.report, text, start)
         if isinstance(made, Broken):
@@ -225,17 +226,16 @@ class _Reader:
                 self._add(made)
 
     def _unknown(self, word: str, span: Span) -> None:
-        near = suggestion("@" + word, [f"@{known}" for known in DIRECTIVES])
+        meant = "end" if word.startswith("end") else closest(word, DIRECTIVES)
+        hint = r"write \@ where a line of text begins with @" if meant is None else f"did you mean '@{meant}'?"
         if word.startswith("end"):
-            near = "every block ends with '@end'"
-        hint = FOREIGN.get(word) or near or r"write \@ where a line of text begins with @"
-        self.report.error("E001", span, f"unknown directive '@{word}'", hint)
-        meant = near.split("'@")[1].split("'")[0] if near else ""
+            hint = "every block ends with '@end'"
+        self.report.error("E001", span, f"unknown directive '@{word}'", FOREIGN.get(word, hint))
         if meant in BLOCKS or word in OPENS_BLOCK:
             self._open(word, Broken(span), span)
         elif meant == "end":
             self._end(span)
-        elif meant in ROLES:
+        elif meant is not None and meant in ROLES:
             self._add(Role(span, meant))
         elif meant == "program":
             self.has_header, self.is_whole = True, False

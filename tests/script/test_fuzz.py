@@ -118,7 +118,7 @@ def test_no_search_goes_over_the_text_again_and_again(kind: str) -> None:
             times.append(time.perf_counter() - start)
         return min(times)
 
-    assert seconds(120_000) < 12 * max(seconds(30_000), 0.01)
+    assert seconds(60_000) < 12 * max(seconds(15_000), 0.01)
 
 
 @pytest.mark.parametrize("inside", ["[" * 5_000, "not " * 5_000 + "x", "x" + ".y" * 5_000, "x" + " + x" * 5_000])
