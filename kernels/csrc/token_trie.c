@@ -8,7 +8,8 @@
 
 #define MIN_BUSH 12 /* tokens: smaller bushes cost more to test than to walk; 6 to 24 measure the same */
 #define ILL_FORMED 255 /* stands in a bush's set for bytes that are no UTF-8; no text has the byte 255 itself */
-#define SLOTS 256 /* states remembered during a walk */
+#define SLOT_BITS 8 /* of the tables of states remembered during a walk */
+#define SLOTS (1 << SLOT_BITS)
 
 /* Parent's byte before child's; `skip` is the first node after the subtree. The bush of a node includes its own byte. */
 typedef struct {
@@ -96,9 +97,10 @@ EXPORT int64_t ramify_index_token_trie(
     return num_bushes;
 }
 
-/* What is known of one state: the state that most text leads to, and the bytes of the characters that all do. */
+/* What is known of one state: the bytes of the characters that all lead to one and the same state, and that state.
+ * `length` characters of these bytes, whichever, lead to `stop`; more is found out when it is asked for. */
 typedef struct {
-    int32_t state, target;
+    int32_t state, target, stop, length;
     uint64_t bytes[4];
 } Uniform;
 
@@ -115,9 +117,12 @@ typedef struct {
     Step steps[SLOTS];
 } Walk;
 
+/* Multiplicative hashing: the states of a counted repetition are numbered with a stride, which must not decide. */
+static int slot_of(int32_t state) { return (int)((uint32_t)state * 2654435769u >> (32 - SLOT_BITS)); }
+
 static int32_t common_target(Walk *walk, int32_t state, int low, int high) {
     if (!state) return 0;
-    Step *step = walk->steps + ((state * 7 + low) & (SLOTS - 1));
+    Step *step = walk->steps + slot_of(state ^ low << 20);
     if (step->state == state && step->range == (low << 8 | high)) return step->target;
     const int32_t *row = walk->table + state * walk->num_classes;
     int32_t target = row[walk->class_of_byte[low]];
@@ -136,13 +141,13 @@ static int32_t character_target(Walk *walk, int32_t state, int lead) {
     return common_target(walk, at, 0x80, 0xBF);
 }
 
-static const Uniform *uniform_of(Walk *walk, int32_t state) {
-    Uniform *found = walk->uniforms + (state & (SLOTS - 1));
+static Uniform *uniform_of(Walk *walk, int32_t state) {
+    Uniform *found = walk->uniforms + slot_of(state);
     if (found->state == state) return found;
     const int32_t *row = walk->table + state * walk->num_classes;
     /* any letter would be right: only how much is pruned depends on the choice */
     const int32_t target = row[walk->class_of_byte['e']];
-    *found = (Uniform){state, target, {0}};
+    *found = (Uniform){state, target, target, target == state ? INT32_MAX : 1, {0}};
     if (!target) return found;
     for (int byte = 0; byte < 0x80; byte++)
         found->bytes[byte >> 6] |= (uint64_t)(row[walk->class_of_byte[byte]] == target) << (byte & 63);
@@ -152,14 +157,31 @@ static const Uniform *uniform_of(Walk *walk, int32_t state) {
     return found;
 }
 
+static int contains(const uint64_t *set, const uint64_t *bytes) {
+    return !((bytes[0] & ~set[0]) | (bytes[1] & ~set[1]) | (bytes[2] & ~set[2]) | (bytes[3] & ~set[3]));
+}
+
+/* Find out how far the bytes of `here` lead on, up to `height` characters. */
+static void extend(Walk *walk, Uniform *here, int32_t height) {
+    while (here->length < height) {
+        const Uniform *next = uniform_of(walk, here->stop);
+        if (!contains(next->bytes, here->bytes)) break;
+        here->length = next->length == INT32_MAX ? INT32_MAX : here->length + next->length;
+        here->stop = next->stop;
+    }
+}
+
 /* Whether every text of at most `bush->height` characters made of the bush's bytes can follow `state`. */
 static int covers(Walk *walk, int32_t state, const Bush *bush) {
-    for (int h = 0; h < bush->height; h++) {
-        const Uniform *step = uniform_of(walk, state);
-        for (int k = 0; k < 4; k++)
-            if (bush->bytes[k] & ~step->bytes[k]) return 0;
-        if (step->target == state) return 1;
-        state = step->target;
+    for (int32_t height = bush->height; height > 0;) {
+        Uniform *found = uniform_of(walk, state);
+        if (!contains(found->bytes, bush->bytes)) return 0;
+        if (found->length >= height) return 1;
+        Uniform here = *found; /* what lies there may be replaced while the next states are looked at */
+        extend(walk, &here, height);
+        walk->uniforms[slot_of(state)] = here;
+        height -= here.length;
+        state = here.stop;
     }
     return 1;
 }

@@ -19,6 +19,7 @@ from .automaton import DEAD, ByteAutomaton
 from .forced_text import MAX_FORCED_BYTES, ForcedText
 
 MAX_MASK_BYTES = 32 << 20  # masks kept per grammar: 130,000 of a 2k vocabulary, 1,700 of a 150k one
+MAX_RUNS = 4096  # forced runs kept per grammar
 
 _ENDED = -1  # the state after end-of-sequence
 
@@ -74,6 +75,8 @@ class AutomatonGrammar:
                 end = self._next[end * self._num_classes + self._class_of_byte[text[-1]]]
             base = end * self._num_classes
             found = self._forced.run(bytes(text), lambda byte: self._next[base + self._class_of_byte[byte]] != DEAD)
+            if len(self._runs) >= MAX_RUNS:
+                self._runs.clear()
             self._runs[state] = found
         return found
 
