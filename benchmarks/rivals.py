@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import ramify
+from ramify.backend.api import Text
 from ramify.backend.engine.tokenizer import load_tokenizer
 
 BATCH = 16
@@ -64,7 +65,7 @@ def compare(folder: Path, environment: Path, *, rounds: int) -> list[Result]:
             found.append(Result(name, "", None, f"no answer in {error.timeout:.0f} s"))
             continue
         rates = [
-            sum(len(tokenizer.hf.encode(text, add_special_tokens=False)) for text in texts) / seconds
+            sum(len(tokenizer.encode_prompt((Text(text),))) for text in texts) / seconds
             for seconds, texts in answer["rounds"]
         ]
         found.append(Result(name, answer["version"], statistics.median(rates)))

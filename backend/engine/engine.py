@@ -258,8 +258,8 @@ def _make_worker(model: CausalLM, tokenizer: Tokenizer, kv: KVManager) -> ModelW
     """Join the model, a KV pool for the slots of `kv`, and a sampler for its rows."""
     page_size = kv.allocator.page_size
     runner = ModelRunner(model, kv.pool.req_to_token, max_total_tokens=kv.allocator.total, page_size=page_size)
-    pinned = model.device.type == "cuda"
-    return ModelWorker(runner, Sampler(tokenizer.vocabulary, max_running=kv.pool.max_running, pinned=pinned))
+    on_device = model.device.type == "cuda"
+    return ModelWorker(runner, Sampler(tokenizer.vocabulary, max_running=kv.pool.max_running, on_device=on_device))
 
 
 class _Done(Coroutine[Any, Any, None]):

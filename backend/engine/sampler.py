@@ -5,6 +5,8 @@ Knows nothing of models or scheduling. Called by the model worker, on the engine
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -44,19 +46,20 @@ class Sampler:
     model that would go on with something else ends the value here ("7" before a line end), instead of being made to
     lengthen it.
 
-    `pinned`: masks travel to a device, from memory that it can read directly.
+    `on_device`: the logits are not the processor's; masks travel there from memory that a device reads directly.
 
     Example: `sampler = Sampler(vocabulary, max_running=64)`; `sampler.open_row(req)`; before the forward of a batch,
     `sampler.prepare(batch)`; after it, `sampler.sample(batch, logits)`.
     """
 
-    def __init__(self, vocabulary: Vocabulary, *, max_running: int, pinned: bool = False) -> None:
+    def __init__(self, vocabulary: Vocabulary, *, max_running: int, on_device: bool = False) -> None:
         self._vocabulary = vocabulary
         self._eos_ids = sorted(vocabulary.eos_ids)
         self._table = SamplingTable(max_running + 1)
         shape = (max_running, num_mask_words(vocabulary.size))
-        buffer = torch.empty(shape, dtype=torch.int32, pin_memory=True).numpy() if pinned else None
+        buffer = torch.empty(shape, dtype=torch.int32, pin_memory=True).numpy() if on_device else None
         self._masks = MaskFiller(vocabulary.size, num_rows=max_running, buffer=buffer)
+        self._on_device = on_device
         self._prepared: ScheduleBatch | None = None
 
     def open_row(self, req: Req) -> None:
@@ -68,10 +71,11 @@ class Sampler:
         self._table.close_row(row)
 
     def prepare(self, batch: ScheduleBatch) -> None:
-        """Start on what does not need the logits: the masks are filled while the forward runs."""
+        """Start on what does not need the logits: where a core is idle, masks are filled while the forward runs."""
         constrained = np.flatnonzero(batch.samples & (self._table.features[batch.rows] & MATCHER > 0))
         matchers = [batch.reqs[index].matcher for index in constrained.tolist()]
-        self._masks.start([matcher for matcher in matchers if matcher is not None])
+        beside = self._on_device or _num_cores() > torch.get_num_threads()
+        self._masks.start([matcher for matcher in matchers if matcher is not None], beside=beside)
         self._prepared = batch
 
     def sample(self, batch: ScheduleBatch, logits: Logits) -> BatchResult:
@@ -200,6 +204,10 @@ class Sampler:
         )
         cells = torch.where(cells > 0, cells / repetition, cells * repetition)
         values[at] = cells - (frequency * counts + presence * (counts > 0))
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _last_rows(logits: Logits, sampled: NDArray[np.intp]) -> Tensor:

@@ -153,19 +153,19 @@ def test_few_tokens_are_found_exactly() -> None:
     filler = MaskFiller(LONG, num_rows=1)
     for seed in range(30):
         matcher = random_matcher(np.random.default_rng(seed))
-        filler.start([matcher])  # type: ignore[list-item]
+        filler.start([matcher], beside=False)  # type: ignore[list-item]
         few = filler.take().few[0]
         expected = sorted(matcher.tokens)
         assert (few is None and len(expected) > FEW) or few.tolist() == expected  # type: ignore[union-attr]
 
 
 def test_masks_that_take_long_are_filled_in_a_thread_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    for worth, is_own in ((-1.0, True), (1e9, False)):
+    for worth, beside, is_own in ((-1.0, True, True), (1e9, True, False), (-1.0, False, False)):
         monkeypatch.setattr(masks, "WORTH_A_THREAD", worth)
         filler = MaskFiller(LONG, num_rows=2)
         matchers = [Legal({5}), Legal({6, 7})]
         for _ in range(3):
-            filler.start(matchers)  # type: ignore[arg-type]
+            filler.start(matchers, beside=beside)  # type: ignore[arg-type]
             found = filler.take()
             assert [few.tolist() for few in found.few if few is not None] == [[5], [6, 7]]
         assert all((thread is not threading.current_thread()) == is_own for thread in matchers[0].threads)
@@ -182,7 +182,7 @@ def test_what_a_failed_forward_started_is_waited_for(monkeypatch: pytest.MonkeyP
             super().fill_mask(row)
 
     filler = MaskFiller(LONG, num_rows=1)
-    filler.start([Slow({9})])  # type: ignore[list-item]
+    filler.start([Slow({9})], beside=True)  # type: ignore[list-item]
     threading.Timer(0.05, gate.set).start()
-    filler.start([Legal({5})])  # type: ignore[list-item]
+    filler.start([Legal({5})], beside=True)  # type: ignore[list-item]
     assert filler.take().few[0].tolist() == [5]  # type: ignore[union-attr]
