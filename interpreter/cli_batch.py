@@ -21,7 +21,7 @@ from .batch import DEFAULT_CONCURRENCY
 from .cli_inputs import Given
 from .cli_options import ExitCode, Misuse
 from .cli_output import FileOutput, Output, StreamOutput, Written
-from .cli_report import described, error_facts, is_unreachable, result_facts, say, to_json
+from .cli_report import complain, described, error_facts, is_unreachable, result_facts, say, to_json
 from .cli_rows import InputRow, RowArguments, count_rows, read_rows
 from .cli_run import RowFlags
 from .cli_summary import Tally
@@ -69,6 +69,8 @@ class BatchCommand:
                 say(f"{self._flags.out} has every line, but not in the order of the rows: {error}")
         if not self._flags.quiet:
             say(self._tally.summary(self._flags.out))
+        elif self._tally.stopped is not None:
+            complain(self._tally.reason)
         return self._tally.exit_code()
 
     def _output(self, stack: ExitStack) -> Output:

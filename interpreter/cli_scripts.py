@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from ..lang.errors import ProgramError, RamifyError, ScriptError, TraceError
-from .cli_options import SCRIPT, Composition, ExitCode, Misuse
+from .cli_options import GRAPH, SCRIPT, Composition, ExitCode, Misuse
 from .cli_report import described, look_of, plural, reported, say, to_json
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ class State(Enum):
     BROKEN = "broken"
 
 
-Paths = Annotated[list[str], typer.Argument(metavar="FILE...", help="Scripts, Python files, or folders of scripts.")]
+Paths = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="Scripts, Python files, graphs, or folders of scripts.")
+]
 Scripts = Annotated[list[str], typer.Argument(metavar="FILE...", help="Scripts or folders of scripts; - is stdin.")]
 
 
@@ -219,11 +221,11 @@ def _check_script(path: str) -> Iterator[Finding]:
 
 
 def _check_programs(target: str) -> Iterator[Finding]:
-    from .cli_inputs import programs_of, split_target
+    from .cli_inputs import load_program, programs_of, split_target
 
     path, name = split_target(target)
     try:
-        programs = programs_of(path)
+        programs = {path.stem: load_program(target)} if path.suffix == GRAPH else programs_of(path)
     # Importing runs the user's file: whatever it raises is what is wrong with it.
     except Exception as error:  # noqa: BLE001
         yield _finding(path, str(path), error)

@@ -103,6 +103,14 @@ def test_files_that_cannot_be_imported_are_findings(call, files, name, text, mes
     assert code == 2 and message in out and "Traceback" not in out + err
 
 
+def test_graphs_are_verified(call, files):
+    call("graph", "good.rmf", "-o", "good.json")
+    assert call("check", "good.json") == (0, "good.json: ok\n", "")
+    (files / "broken.json").write_text((files / "good.json").read_text().replace('"parent": 0', '"parent": 99'))
+    code, out, _ = call("check", "broken.json")
+    assert code == 2 and out.startswith("broken.json: error: ") and "99" in out
+
+
 def test_folders_stand_for_their_scripts(call, files):
     (files / "more" / "deep").mkdir(parents=True)
     (files / "more" / "deep" / "x.rmf").write_text(GOOD)

@@ -334,7 +334,10 @@ def test_the_backend_is_not_opened_when_there_is_nothing_to_run(call, program, w
 def test_fail_fast_stops_at_the_first_failure(run, write_rows, tmp_path):
     out = tmp_path / "out.jsonl"
     rows = write_rows(words("a", "wrong", *(f"w{number}" for number in range(50))))
-    code, _, err = run("--inputs", rows, "--out", out, "--fail-fast", "--concurrency", "1")
+    rows = rows.name
+    code, _, err = run("--inputs", rows, "--out", out, "--fail-fast", "--concurrency", "1", "--quiet")
+    assert code == 1 and err == "error: rows.jsonl:2 failed, and --fail-fast is set"
+    code, _, err = run("--inputs", rows, "--out", out, "--fail-fast", "--concurrency", "1", "--overwrite")
     assert code == 1 and "rows.jsonl:2 failed, and --fail-fast is set" in err and len(lines_of(out)) <= 4
 
 
