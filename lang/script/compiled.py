@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..graph import RequestGraph
-from ..graph.limits import most_tokens
+from ..graph.limits import Limits, most_tokens
 from .checked import Checked, InputFact
 from .checker import check_script
 from .diagnostics import Diagnostic, Report
@@ -26,6 +26,7 @@ from .syntax import Header
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 MAX_NODES = 10_000
 MAX_TOKENS = 100_000_000  # that one run can generate: every loop as long as its limit
+LIMITS = Limits(nodes=MAX_NODES, tokens=MAX_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,11 @@ class CompiledScript:
     def graph(self, defaults: Mapping[str, Any] | None = None) -> RequestGraph:
         """Return the graph, with sampling parameters for gens that do not say theirs.
 
-        Raises `ParameterError` when `defaults` and a gen's own parameters do not go together.
+        Raises `ParameterError` when `defaults` and a gen's own parameters do not go together, and `ProgramError` when a
+        run could generate too many tokens with them.
         """
         graph = lower(self.checked, self.steps, defaults or {})
-        graph.verify()
+        graph.verify(LIMITS)
         return graph
 
     def check_inputs(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,5 +132,5 @@ def _fits(checked: Checked, steps: tuple[Step, ...], report: Report) -> bool:
         message = f"a run could generate {tokens:,} tokens; at most {MAX_TOKENS:,} are allowed"
         report.error("E064", header.span, message, "give the loops a lower 'max', and the gens too")
         return False
-    graph.verify()
+    graph.verify(LIMITS)
     return True

@@ -215,6 +215,12 @@ def test_a_run_that_fails_names_the_line_of_the_script() -> None:
     assert caught.value.location == "steps.rmf:3"
 
 
+def test_sampling_defaults_cannot_exceed_what_a_run_may_generate() -> None:
+    script = ramify.parse_script("@program p(xs: list[str])\n@for x in xs\n{{x}} {{gen y}}\n@end\n")
+    with pytest.raises(ramify.ProgramError, match="may generate 200000000 tokens"):
+        script.with_sampling(max_tokens=20_000)
+
+
 def test_samples() -> None:
     text = "@program p() -> int\n@user\n2+2?\n@assistant\n{{gen answers: int, n=3}}\n@return majority(answers)\n"
     result = ramify.parse_script(text).run(backend=FakeBackend([["4", "5", "4"]]))
