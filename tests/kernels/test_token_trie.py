@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,8 +64,13 @@ def check(vocabulary: Vocabulary, trie: TokenTrie, table: np.ndarray, classes: n
         assert set(np.flatnonzero(bits)) == every_token(vocabulary, table, classes, state), state
 
 
-def text_automaton(allowed: set[int], length: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Well-formed UTF-8 of `length` characters, or of any number, whose ASCII characters are in `allowed`."""
+def text_automaton(
+    allowed: set[int], length: int | None, later: set[int] | None = None, turn: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Well-formed UTF-8 of `length` characters, or of any number, whose ASCII characters are in `allowed`.
+
+    From character `turn` on they are in `later`, if given.
+    """
     classes = np.arange(256, dtype=np.uint8)
     num_places = 1 if length is None else length + 1
     rows = [np.zeros(256, dtype=np.int32)]
@@ -75,11 +81,11 @@ def text_automaton(allowed: set[int], length: int | None) -> tuple[np.ndarray, n
 
     places = [new_state() for _ in range(num_places)]
     ranges = {0xE0: (0xA0, 0xBF), 0xED: (0x80, 0x9F), 0xF0: (0x90, 0xBF), 0xF4: (0x80, 0x8F)}
-    for here, there in itertools.zip_longest(places, places[1:]):
+    for position, (here, there) in enumerate(itertools.zip_longest(places, places[1:])):
         target = here if there is None and length is None else there
         if target is None:
             continue
-        rows[here][sorted(allowed)] = target
+        rows[here][sorted(later if later is not None and position >= turn else allowed)] = target
         tail = {0: target}
         for number in (1, 2):
             tail[number] = new_state()
@@ -127,6 +133,19 @@ def test_text_of_every_length_equals_trying_every_token(
     else:
         keep = list(range(1, len(table)))
     for state in keep:
+        bits = np.unpackbits(trie.mask(table, classes, state).view(np.uint8), bitorder="little")
+        assert set(np.flatnonzero(bits)) == every_token(awkward, table, classes, state), state
+
+
+@pytest.mark.parametrize("implementation", implementations())
+@pytest.mark.parametrize("turn", [1, 2, 4])
+@pytest.mark.parametrize(("allowed", "later"), [(ASCII, {ord("a"), ord("e")}), ({ord("a"), ord("e")}, ASCII)])
+def test_text_that_grows_narrower_or_wider(
+    implementation: str, turn: int, allowed: set[int], later: set[int], awkward: Vocabulary, monkeypatch: Any
+) -> None:
+    trie = make_trie(awkward, implementation, monkeypatch)
+    table, classes = text_automaton(allowed, 6, later, turn)
+    for state in range(1, 8):  # the places between characters come first
         bits = np.unpackbits(trie.mask(table, classes, state).view(np.uint8), bitorder="little")
         assert set(np.flatnonzero(bits)) == every_token(awkward, table, classes, state), state
 
