@@ -137,8 +137,9 @@ class Engine:
         """Generate, waiting for the answer: a `Generation`, a list of `n` > 1 of them, or a list of these for a list.
 
         A prompt is text (data: special tokens spelled in it are not recognised), a list of token ids, of chat messages,
-        or a tuple of pieces. `sampling`: see `Sampling`, and one of `regex=`, `json_schema=`, `choices=` (or a
-        `constraint`). The first prompt of a list that fails ends the others.
+        or a tuple of pieces. `sampling`: see `Sampling`, and one of `regex=`, `json_schema=`, `grammar=`,
+        `choices=` (or a `constraint`). A value that `max_tokens` cuts short is returned as `is_partial`. The first
+        prompt of a list that fails ends the others.
 
         Given a `Request` alone it is `Backend.generate`: it returns the async iterator of chunks.
 
