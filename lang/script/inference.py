@@ -132,7 +132,7 @@ class Inference:
                 return ListOf(self._field(expression, item))
             case _:
                 if value != UNKNOWN and value != ListOf(UNKNOWN):
-                    message = f"a value of type {spelled(value)} has no field {label.name!r}"
+                    message = f"a value of type {said(value)} has no field {label.name!r}"
                     self.report.error("E015", label.span, message, "only records have fields")
                 return UNKNOWN
 
@@ -141,12 +141,12 @@ class Inference:
         index = self.infer_present(expression.index, names, "the index")
         if is_all(value, "list", "str"):
             if not is_all(index, "number"):
-                message = f"an item is found by its number, not by a value of type {spelled(index)}"
+                message = f"an item is found by its number, not by a value of type {said(index)}"
                 self.report.error("E014", expression.index.span, message, "the first one is [0], the last one [-1]")
             return union(
                 k.item if isinstance(k, ListOf) else UNKNOWN if k == UNKNOWN else STR for k in members_of(value)
             )
-        self.report.error("E015", expression.value.span, f"a value of type {spelled(value)} has no items")
+        self.report.error("E015", expression.value.span, f"a value of type {said(value)} has no items")
         return UNKNOWN
 
     def _call(self, expression: Call, names: Names) -> Kind:
@@ -173,7 +173,7 @@ class Inference:
     def require(self, expression: Call, position: int, kind: Kind, bases: tuple[str, ...], wanted: str) -> None:
         """Report an argument that is not of the kind a function takes."""
         if not is_all(kind, *bases):
-            message = f"{expression.function.name} takes {wanted}, not a value of type {spelled(kind)}"
+            message = f"{expression.function.name} takes {wanted}, not a value of type {said(kind)}"
             self.report.error("E014", expression.arguments[position].span, message)
 
     # ---- operations ------------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ class Inference:
         if all(is_all(kind, "list") for kind in kinds):
             items = [member.item for kind in kinds for member in members_of(kind) if isinstance(member, ListOf)]
             return ListOf(union(items) if items else UNKNOWN)
-        types = " and ".join(dict.fromkeys(spelled(kind) for kind in kinds))
+        types = " and ".join(dict.fromkeys(map(said, kinds)))
         hint = "texts are joined with texts, numbers added to numbers, lists joined with lists"
         self.report.error("E014", expression.span, f"'+' does not take {types}", hint)
         return UNKNOWN
@@ -232,7 +232,7 @@ class Inference:
         if NULL in (left, right):
             self.report.error("E017", expression.span, f"this is {answer} so: the value is never null")
             return
-        types = f"{spelled(widened(left))} and {spelled(widened(right))}"
+        types = f"{said(left)} and {said(right)}"
         self.report.error("E017", expression.span, f"this is {answer} so: the types are {types}")
 
     def _membership(self, expression: Operation, left: Kind, right: Kind) -> None:
@@ -249,18 +249,23 @@ class Inference:
                         self.report.error("E017", item.span, message, hint)
                 case _ if is_all(member, "str"):
                     if not is_all(left, "str"):
-                        message = f"a text holds texts, not a value of type {spelled(left)}"
+                        message = f"a text holds texts, not a value of type {said(left)}"
                         self.report.error("E014", item.span, message)
                 case _:
-                    message = f"nothing is in a value of type {spelled(member)}"
+                    message = f"nothing is in a value of type {said(member)}"
                     self.report.error("E014", container.span, message, "write a list or a text after 'in'")
 
     def _order(self, expression: Operation, left: Kind, right: Kind) -> None:
         for base in ("number", "str"):
             if is_all(left, base) and is_all(right, base):
                 return
-        message = f"{expression.operator!r} does not order {spelled(left)} and {spelled(right)}"
+        message = f"{expression.operator!r} does not order {said(left)} and {said(right)}"
         self.report.error("E014", expression.span, message, "numbers are ordered with numbers, texts with texts")
+
+
+def said(kind: Kind) -> str:
+    """Return a type as it is called in a message; a single constant's is its kind of value."""
+    return spelled(widened(kind))
 
 
 # ---- what conditions say about nulls -----------------------------------------------------------------------------
