@@ -112,6 +112,14 @@ def test_labelled_list(output_of):
     assert sum(map(int, re.findall(r"\d+", labels))) == 5
 
 
+def test_sql_query(output_of):
+    blocks = re.findall(r"^(\S.*)\n  (SELECT .*;)\n  (\[.*\])$", output_of("sql_query"), re.MULTILINE)
+    assert len(blocks) == 4
+    answers = [rows for _, _, rows in blocks]
+    assert answers[:3] == ["[('Paris',)]", "[('yen',)]", "[('Kenya',), ('Egypt',)]"]
+    assert "name = 'Brazil'" in blocks[3][1] and answers[3].count("',)") == 1
+
+
 def test_a_script_runs_from_anywhere_and_ends(tmp_path):
     """As a user starts it: a process of its own, with the default engine made and closed for it."""
     done = subprocess.run(
