@@ -57,7 +57,7 @@ _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 
 
 def schema_regex(schema: Schema) -> str:
-    """Return the pattern, in Python's syntax, of the JSON texts that `schema` accepts.
+    r"""Return the pattern, in Python's syntax, of the JSON texts that `schema` accepts.
 
     Raises `ConstraintError` that says what in it cannot be written as a regex, and where.
 

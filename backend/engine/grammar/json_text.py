@@ -31,8 +31,8 @@ def text_regex(pattern: str) -> str:
 
     As in JSON Schema: found anywhere unless anchored; `\d` and `\w` are ASCII.
 
-    >>> text_regex('^["a]$')
-    '(?:[a]|\\\\")'
+    >>> text_regex('^a"$')
+    'a\\\\"'
     """
     at_start, at_end = pattern.startswith("^"), bool(re.search(r"(?<!\\)(?:\\\\)*\$\Z", pattern))
     if (at_start or at_end) and _has_bar(pattern):
