@@ -122,7 +122,7 @@ class LlguidanceGrammar:
 class LlguidanceMatcher:
     """One sequence's parser, the tokens that must come next, and those before them for rollback."""
 
-    __slots__ = ("_before", "_buffer", "_ended", "_forced", "_grammar", "_parser")
+    __slots__ = ("_address", "_before", "_buffer", "_ended", "_forced", "_grammar", "_parser")
 
     def __init__(
         self,
@@ -140,6 +140,7 @@ class LlguidanceMatcher:
         self._ended = ended
         # the library's vocabulary has one token more than ours: its own end-of-sequence
         self._buffer = np.zeros(num_mask_words(grammar.tokens.vocabulary.size + 1), dtype=np.int32)
+        self._address: int = self._buffer.ctypes.data  # asking for it takes as long as a mask
 
     @property
     def can_stop(self) -> bool:
@@ -158,7 +159,7 @@ class LlguidanceMatcher:
         if self._forced:
             fill_single(row, self._forced[0])
             return
-        self._parser.unsafe_compute_mask_ptr(self._buffer.ctypes.data, self._buffer.nbytes)
+        self._parser.unsafe_compute_mask_ptr(self._address, self._buffer.nbytes)
         if self._parser.is_error():
             raise DeadEndError(f"the constraint cannot go on: {_reason(self._parser.get_error())}")
         np.bitwise_and(self._buffer[: len(row)], self._grammar.tokens.all_mask, out=row)
@@ -178,8 +179,8 @@ class LlguidanceMatcher:
             return legal
         if self._ended or token_id in vocabulary.special_ids or not vocabulary.token_bytes[token_id]:
             return False
-        # a token that is not legal would leave the parser in an error for good, so it is asked first
-        if self._parser.validate_tokens([token_id]) != 1 or not self._parser.consume_token(token_id):
+        # `consume_token` of one that is not legal would leave the parser in an error for good
+        if self._parser.try_consume_tokens([token_id]) != 1:
             return False
         self._before.append(self._forced)
         self._forced = self._forced[1:] or self._grammar.run(self._parser)
