@@ -122,7 +122,7 @@ def test_a_regex_that_outgrows_time_is_ended_and_the_next_one_works(processes: D
 def test_a_closed_set_of_processes_refuses_work() -> None:
     processes = DfaProcesses()
     automaton_of("a", processes)
-    (process,) = processes._idle
+    (process,) = processes._processes._idle
     processes.close()
     assert process.poll() is not None
     with pytest.raises(Exception, match="closed"):

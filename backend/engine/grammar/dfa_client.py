@@ -5,63 +5,32 @@ Patterns are already in Rust's dialect. Knows nothing of tokens. Called by the o
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import json
-import subprocess
-import sys
-import threading
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from ....lang.errors import ClosedError, ConstraintError, PluginError
+from ....lang.errors import ConstraintError, PluginError
 from .automaton import ByteAutomaton, from_rows
+from .helper_processes import HelperProcesses, read_line
 
 MAX_STATES = 30_000  # 31 MB while the table is built; `.{0,500}` takes 9,502
-MAX_MEMORY = 2 << 30  # bytes of address space of one process
 
 
 class DfaProcesses:
-    """A stack of idle helper processes; one serves one regex at a time, more are started as needed."""
+    """Processes in which outlines-core determinises; one serves one regex at a time."""
 
     def __init__(self) -> None:
         specification = importlib.util.find_spec("outlines_core")
         if specification is None or specification.origin is None:
             raise PluginError("the grammar plugin 'outlines' needs outlines-core: pip install outlines-core")
-        self._library_path = str(Path(specification.origin).parent.parent)
-        self._lock = threading.RLock()  # reentrant: the garbage collector may close us, in any thread
-        self._idle: list[subprocess.Popen[bytes]] = []
-        self._busy: set[subprocess.Popen[bytes]] = set()
-        self._closed = False
+        folder = str(Path(specification.origin).parent.parent)
+        self._processes = HelperProcesses("dfa_process.py", [folder], noun="regex")
 
     def build(self, pattern: str, *, timeout: float) -> ByteAutomaton:
         """Return the automaton of `pattern`; `ConstraintError` when it is refused or takes too long or too much."""
-        process = self._take()
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            process.kill()
-
-        timer = threading.Timer(timeout, expire)
-        timer.daemon = True
-        timer.start()
-        healthy = False
-        try:
-            header, arrays = _ask(process, pattern)
-            healthy = True
-        except (OSError, EOFError) as error:
-            raise ConstraintError(
-                f"the regex takes longer than {timeout:g} s to compile"
-                if expired.is_set()
-                else "the regex needs too much memory to compile"
-            ) from error
-        finally:
-            timer.cancel()
-            timer.join()
-            self._give_back(process, healthy=healthy and not expired.is_set())
+        header, arrays = self._processes.ask(pattern, _read_answer, timeout=timeout)
         if "error" in header:
             raise ConstraintError(f"the regex cannot be compiled: {header['error']}")
         if header["states"] > MAX_STATES:
@@ -70,72 +39,19 @@ class DfaProcesses:
 
     def close(self) -> None:
         """End every process; a compile that is under way fails."""
-        with self._lock:
-            self._closed = True
-            processes = [*self._idle, *self._busy]
-            self._idle.clear()
-        for process in processes:
-            _end(process)
-
-    def _take(self) -> subprocess.Popen[bytes]:
-        with self._lock:
-            if self._closed:
-                raise ClosedError("the grammar compiler is closed")
-            process = self._idle.pop() if self._idle else self._start()
-            self._busy.add(process)
-            return process
-
-    def _give_back(self, process: subprocess.Popen[bytes], *, healthy: bool) -> None:
-        with self._lock:
-            self._busy.discard(process)
-            usable = healthy and not self._closed
-            if usable:
-                self._idle.append(process)
-        if not usable:
-            _end(process)
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        script = Path(__file__).with_name("dfa_process.py")
-        # isolated and without site: only outlines-core is needed, and the start takes 20 ms instead of hundreds
-        command = [sys.executable, "-I", "-S", str(script), self._library_path, str(MAX_MEMORY)]
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C at a terminal is the parent's to handle
-        )
+        self._processes.close()
 
 
-def _ask(process: subprocess.Popen[bytes], pattern: str) -> tuple[dict[str, Any], bytes]:
-    """Send one pattern; return the header and the arrays. `EOFError` or `OSError` when the process ended."""
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(json.dumps(pattern).encode() + b"\n")
-    process.stdin.flush()
-    header: dict[str, Any] = json.loads(_read_line(process.stdout))
+def _read_answer(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
+    """Return the header and the arrays; `EOFError` when the process ended before."""
+    header: dict[str, Any] = read_line(stream)
     if "error" in header:
         return header, b""
     num_bytes = 4 * (3 * header["states"] + 2 * header["transitions"])
-    arrays = process.stdout.read(num_bytes)
+    arrays = stream.read(num_bytes)
     if len(arrays) < num_bytes:
         raise EOFError
     return header, arrays
-
-
-def _read_line(stream: IO[bytes]) -> bytes:
-    line = stream.readline()
-    if not line.endswith(b"\n"):
-        raise EOFError
-    return line
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            with contextlib.suppress(OSError):  # closing flushes what the process no longer reads
-                stream.close()
 
 
 def _automaton(header: dict[str, Any], arrays: bytes) -> ByteAutomaton:

@@ -15,7 +15,7 @@ import numpy as np
 from ....lang.errors import ConstraintError
 from .lark_scanner import NO_MATCH, Scanner
 
-MAX_STATES = 60_000
+MAX_STATES = 20_000  # a Python-like grammar takes 1,500
 
 _Thing = TypeVar("_Thing", bound=Hashable)
 

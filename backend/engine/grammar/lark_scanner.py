@@ -18,7 +18,7 @@ from .lark_characters import CharacterAutomata
 from .lark_client import TerminalSource
 from .lark_terminal import TerminalAutomaton, build_terminal
 
-MAX_STATES = 40_000  # a Python-like grammar takes 2,000
+MAX_STATES = 20_000  # a Python-like grammar takes 1,000
 
 DEAD = 0
 NO_MATCH = -1
