@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..backend.api import Backend
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class RequestGraph(GraphFacts):
     """A program as data: made by `program.compile(...)` or `RequestGraph.from_json(...)`, run on any backend.
 
-    It gives exactly what the program gives. Arguments that were left open are its `inputs`; all of them are given by
-    name. `str(graph)` prints it, a notebook draws it.
+    It gives exactly what the program gives. Arguments that were left open are its `inputs`, given by name or in order.
+    `str(graph)` prints it, a notebook draws it.
 
     >>> import ramify
     >>> @ramify.function
@@ -33,21 +33,27 @@ class RequestGraph(GraphFacts):
     ' hello.'
     """
 
-    def run(self, *, backend: Backend | None = None, timeout: float | None = None, **inputs: Any) -> Result:
+    _made: dict[str, GraphProgram] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def run(self, *args: Any, backend: Backend | None = None, timeout: float | None = None, **inputs: Any) -> Result:
         """Run to the end and return the result; see `Program.run`."""
-        return self.program().run(backend=backend, timeout=timeout, **inputs)
+        return self.program().run(*args, backend=backend, timeout=timeout, **inputs)
 
-    async def arun(self, *, backend: Backend | None = None, timeout: float | None = None, **inputs: Any) -> Result:
+    async def arun(
+        self, *args: Any, backend: Backend | None = None, timeout: float | None = None, **inputs: Any
+    ) -> Result:
         """The same on the caller's event loop."""
-        return await self.program().arun(backend=backend, timeout=timeout, **inputs)
+        return await self.program().arun(*args, backend=backend, timeout=timeout, **inputs)
 
-    def stream(self, *, backend: Backend | None = None, timeout: float | None = None, **inputs: Any) -> Stream:
+    def stream(self, *args: Any, backend: Backend | None = None, timeout: float | None = None, **inputs: Any) -> Stream:
         """Start to run and return at once; the stream yields text as it is generated."""
-        return self.program().stream(backend=backend, timeout=timeout, **inputs)
+        return self.program().stream(*args, backend=backend, timeout=timeout, **inputs)
 
-    def astream(self, *, backend: Backend | None = None, timeout: float | None = None, **inputs: Any) -> AsyncStream:
+    def astream(
+        self, *args: Any, backend: Backend | None = None, timeout: float | None = None, **inputs: Any
+    ) -> AsyncStream:
         """The same on the caller's event loop."""
-        return self.program().astream(backend=backend, timeout=timeout, **inputs)
+        return self.program().astream(*args, backend=backend, timeout=timeout, **inputs)
 
     def run_batch(self, rows: Iterable[Mapping[str, Any]], **options: Any) -> list[Row[Result]]:
         """Run once for each mapping of inputs; options as for `Program.run_batch`."""
@@ -60,10 +66,10 @@ class RequestGraph(GraphFacts):
     def cost(self, tokenizer: Any, *, generated: int | None = None, passes: int = 1) -> Cost:
         """Return how many tokens a run prefills with and without sharing, and how many it generates, before it runs.
 
-        `tokenizer`: an engine, its tokenizer, or a function from text to token ids (which leaves the chat template's
-        markup out). `generated`: tokens that each gen is taken to generate, else its `max_tokens`. Loops whose items
-        are not known go round `passes` times, and of several arms the longest is taken. Counts of prompts are exact
-        where texts are known; bind arguments for that.
+        `tokenizer`: an engine, a tokenizer (its own, or one of transformers, tokenizers or tiktoken), or a function
+        from text to token ids; without a chat template roles count as plain paragraphs. `generated`: tokens that each
+        gen is taken to generate, else its `max_tokens`. Loops whose items are not known go round `passes` times, and of
+        several arms the longest is taken. Counts of prompts are exact where texts are known; bind arguments for that.
 
         >>> import ramify
         >>> @ramify.function
@@ -118,4 +124,6 @@ class RequestGraph(GraphFacts):
         """Return the program that records this graph, to be used inside other programs or by the command line."""
         from .graph_program import GraphProgram  # it builds on programs, which make graphs
 
-        return GraphProgram(lambda parameters: self, "graph")
+        if "program" not in self._made:  # planned once, run often
+            self._made["program"] = GraphProgram(lambda parameters: self, "graph")
+        return self._made["program"]

@@ -251,3 +251,58 @@ def test_a_run_records_only_so_much(nodes_of, monkeypatch):
     items += [(3, Loop(Apply("range", (5000,)), 5000)), (4, Body("j")), (4, Collect((), ())), (2, Collect((), ()))]
     with pytest.raises(ramify.ProgramError, match="operations"):
         failing(nodes_of, *items)()
+
+
+@pytest.mark.parametrize("case", [{"mode": "b", "items": ["i"] * 5}, {"mode": "a", "items": []}])
+async def test_a_run_that_is_ended_early_leaves_nothing_behind(control_graph, case):
+    """While control waits for a value that does not come: a timeout, a cancelled task, a stream that is let go."""
+    slow = FakeBackend(delay=lambda request: 30.0 if len(slow.requests) > 1 else 0.0)
+    with pytest.raises(ramify.DeadlineError):
+        await control_graph.arun(**case, backend=slow, timeout=0.1)
+    slow.requests.clear()
+    task = asyncio.create_task(control_graph.arun(**case, backend=slow))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    slow.requests.clear()
+    async with control_graph.astream(**case, backend=slow) as stream:
+        async for _ in stream.text_iter("u"):
+            break
+    program = control_graph.program()
+    slow.requests.clear()
+    with pytest.raises(ramify.DeadlineError):
+        await function(lambda s: program(s, **case)).arun(backend=slow, timeout=0.1)
+    while slow.in_flight or len(asyncio.all_tasks()) > 1:
+        await asyncio.sleep(0.01)
+
+
+def test_a_failure_in_one_branch_ends_the_others(nodes_of):
+    """One branch fails while another one's control waits for a value."""
+    nodes = nodes_of(
+        (None, Fill("x")),
+        (0, Fork(2)),
+        (1, Child(0)),
+        (1, Child(1)),
+        (2, Fill("bad")),
+        (4, Gen("a", Sampling(max_tokens=3))),
+        (3, Fill("good")),
+        (6, Gen("b", Sampling(max_tokens=3))),
+        (7, Branch((Apply("==", (Reference(7, "b"), "")),))),
+        (8, Arm(0)),
+        (8, Merge((), ())),
+    )
+    graph = RequestGraph(nodes)
+    graph.verify()
+
+    def delay(request):
+        return 0.02 if request.prompt[0].text.endswith("bad") else 30.0
+
+    def answer(request):
+        return ramify.BackendError("boom") if request.prompt[0].text.endswith("bad") else "fine"
+
+    with pytest.raises(ramify.GenError, match="boom"):
+        graph.run(backend=FakeBackend(answer, delay=delay))
+    program = graph.program()
+    with pytest.raises(ramify.GenError, match="boom"):
+        function(lambda s: program(s)).run(backend=FakeBackend(answer, delay=delay))

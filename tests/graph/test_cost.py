@@ -87,7 +87,33 @@ def test_unknown_values_are_estimated():
 
 
 def test_misuse(control_graph):
-    with pytest.raises(ramify.ParameterError, match="an engine, its tokenizer or a function"):
+    with pytest.raises(ramify.ParameterError, match="an engine, a tokenizer or a function"):
         control_graph.cost("gpt-4")
     with pytest.raises(ramify.ParameterError, match="generated must be a number"):
         control_graph.cost(str.split, generated=-1)
+
+
+def test_tokenizers_of_other_libraries_count_alike(engine):
+    graph = tree.compile(topic="cats")
+    own = graph.cost(engine.tokenizer)
+    theirs = graph.cost(engine.tokenizer.hf.backend_tokenizer)  # of the tokenizers library; it knows no chat template
+
+    class Tokenizer:
+        """The face of one of transformers."""
+
+        chat_template = engine.tokenizer.chat_template.source
+        special_tokens_map = dict(engine.tokenizer.chat_template.special_tokens)
+
+        def encode(self, text, *, add_special_tokens):
+            assert not add_special_tokens
+            return engine.tokenizer.hf.backend_tokenizer.encode(text, add_special_tokens=False).ids
+
+    class Ordinary:
+        """The face of one of tiktoken."""
+
+        def encode_ordinary(self, text):
+            return text.split()
+
+    assert graph.cost(Tokenizer()).prompt_tokens == own.prompt_tokens
+    assert theirs.requests == own.requests and theirs.computed_tokens > 0
+    assert graph.cost(Ordinary()) == graph.cost(str.split)
