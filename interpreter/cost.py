@@ -1,17 +1,17 @@
 """What a graph costs before it runs: how many prompt tokens its requests have, and how many of them are computed once.
 
 Walks the graph as a run would, with stand-ins for what is generated, and keeps a prefix tree as the engine does. Called
-by `RequestGraph.cost`; knows tokenizers only as something that encodes pieces or text.
+by `RequestGraph.cost`; knows tokenizers only as something that encodes a prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from ..backend.api import ChatTemplate, Piece, Text, Tokens
+from ..backend.api import Piece, Text, Tokens
 from ..lang.constraints import Choices
 from ..lang.errors import ParameterError
 from ..lang.evaluate import evaluate, text_of
@@ -37,8 +37,8 @@ from ..lang.ir import (
 )
 from .chat import chat_format
 from .conversation import Conversation
+from .encoders import Encode, encoder_of
 
-Encode = Callable[[tuple[Piece, ...]], Sequence[int]]
 UNKNOWN_TOKENS = 8  # of a value that is not known and not generated here: a word or two
 
 
@@ -83,55 +83,10 @@ def cost_of(graph: RequestGraph, tokenizer: Any, *, generated: int | None, passe
     for name, number in (("generated", generated), ("passes", passes)):
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 0):
             raise ParameterError(f"{name} must be a number of at least 0, got {number!r}")
-    encode, template = _encoder(tokenizer)
+    encode, template = encoder_of(tokenizer)
     walk = _Walk(graph, encode, generated, passes)
     walk.prompt(None, _Prompt(Conversation(chat_format(template))))
     return walk.cost()
-
-
-def _encoder(tokenizer: Any) -> tuple[Encode, ChatTemplate | None]:
-    """Return what turns pieces into ids: an engine's own tokenizer, another library's, or a function of text."""
-    found = getattr(tokenizer, "tokenizer", tokenizer)
-    if hasattr(found, "encode_prompt"):
-        return found.encode_prompt, found.chat_template
-    if hasattr(found, "encode_ordinary"):  # tiktoken
-        return _piecewise(found.encode_ordinary), None
-    if hasattr(found, "encode") and not isinstance(found, str):  # transformers, tokenizers
-        return _piecewise(lambda text: _ids(found.encode(text, add_special_tokens=False))), _template_of(found)
-    if not callable(tokenizer):
-        kind = type(tokenizer).__name__
-        raise ParameterError(f"cost takes an engine, a tokenizer or a function from text to token ids, got a {kind}")
-    return _piecewise(tokenizer), None
-
-
-def _ids(encoded: Any) -> Sequence[int]:
-    found: Sequence[int] = getattr(encoded, "ids", encoded)
-    return found
-
-
-def _template_of(tokenizer: Any) -> ChatTemplate | None:
-    source = getattr(tokenizer, "chat_template", None)
-    if not isinstance(source, str):
-        return None
-    special = {name: value for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
-    return ChatTemplate(source=source, special_tokens=tuple(special.items()))
-
-
-def _piecewise(encode_text: Callable[[str], Sequence[int]]) -> Encode:
-    """Return what encodes a prompt: text between generated tokens as one."""
-
-    def encode(prompt: tuple[Piece, ...]) -> list[int]:
-        ids: list[int] = []
-        text = ""
-        for piece in prompt:
-            if isinstance(piece, Tokens):
-                ids += [*(encode_text(text) if text else ()), *piece.ids]
-                text = ""
-            else:
-                text += piece.text
-        return [*ids, *(encode_text(text) if text else ())]
-
-    return encode
 
 
 @dataclass(slots=True)
