@@ -243,10 +243,28 @@ class Backend(Protocol):
 class GraphBackend(Backend, Protocol):
     """A backend that can run whole request graphs where the model is: dependent requests then cost no round trips."""
 
-    def ship(self, graph: str, *, timeout: float | None = None, stream: bool = True) -> Backend:
+    def ship(
+        self,
+        graph: str,
+        *,
+        name: str = "program",
+        timeout: float | None = None,
+        stream: bool = True,
+        hints: Hints | None = None,
+    ) -> Backend:
         """Return a backend for one run of `graph` (its JSON, all inputs bound).
 
         It answers that run's requests from the run of the graph at the other end, which starts with the first of them.
-        Closing it ends that run. `stream=False`: as for `Request`.
+        Closing it ends that run. `stream=False`: as for `Request`. `name`: the program's, for counts. Of `hints`, the
+        priority and the cache salt hold for all its requests.
         """
+        ...
+
+
+@runtime_checkable
+class ConnectingBackend(Backend, Protocol):
+    """A backend elsewhere, whose first `capabilities` wait for an answer over the network."""
+
+    async def connect(self) -> None:
+        """Learn the capabilities without blocking the event loop; once they are known, do nothing."""
         ...

@@ -23,7 +23,7 @@ from .bodies import check_body, signature_of
 from .default_backend import resolve_backend
 from .request_graph import RequestGraph
 from .result import Result
-from .starting import start, start_beside
+from .starting import RowStarter, start, start_beside
 from .state import AsyncState, Writer
 from .streams import AsyncStream, Stream
 
@@ -80,7 +80,7 @@ class Program:
         found = resolve_backend(backend)
         if self.is_async or timeout is not None:
             return background().call(self._complete(call, found, timeout))
-        return start(self, call, found, None, background().loop).complete_here()
+        return start(self, call, found, None, background().loop, is_streamed=False).complete_here()
 
     async def arun(
         self, *args: Any, backend: Backend | None = None, timeout: float | None = None, **kwargs: Any
@@ -230,11 +230,13 @@ class Program:
     async def _complete(self, call: BoundBody, backend: Backend, timeout: float | None) -> Result:
         return await (await start_beside(self, call, backend, _checked(timeout))).complete()
 
-    async def _complete_row(self, call: BoundBody, backend: Backend, timeout: float | None) -> Result:
-        return await (await start_beside(self, call, backend, timeout, is_streamed=False)).complete()
-
     def _row_runner(self, backend: Backend, timeout: float | None) -> Callable[[dict[str, Any]], Any]:
-        return lambda row: self._complete_row(self._call((), row), backend, timeout)
+        starter = RowStarter(self, backend, timeout)
+
+        async def run(row: dict[str, Any]) -> Result:
+            return await (await starter.start(self._call((), row))).complete()
+
+        return run
 
     def _check_may_block(self, method: str, instead: str) -> None:
         if background().is_current:

@@ -65,18 +65,24 @@ class SGLangBackend:
         self._template = None if chat_template is None else ChatTemplate(source=chat_template)
         self._capabilities: Capabilities | None = None
 
+    async def connect(self) -> None:
+        """Ask the server for its model's name, without blocking the event loop."""
+        if self._capabilities is None:
+            self._take_info(await self._transport.get("/get_model_info"))
+
     @property
     def capabilities(self) -> Capabilities:
         """What such a server can do; the first access asks it for its model's name."""
-        if self._capabilities is None:
-            info = self._transport.get_blocking("/get_model_info")
-            self._capabilities = Capabilities(
-                model=str(info.get("model_path")),
-                chat_template=self._template,
-                constraints=frozenset({"regex", "json_schema", "choices"}),
-                logprobs=True,
-                scoring=True,
-            )
+        return self._capabilities or self._take_info(self._transport.get_blocking("/get_model_info"))
+
+    def _take_info(self, info: Any) -> Capabilities:
+        self._capabilities = Capabilities(
+            model=str(info.get("model_path")),
+            chat_template=self._template,
+            constraints=frozenset({"regex", "json_schema", "choices"}),
+            logprobs=True,
+            scoring=True,
+        )
         return self._capabilities
 
     async def generate(self, request: Request) -> AsyncIterator[Chunk]:

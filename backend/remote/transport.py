@@ -1,4 +1,4 @@
-"""`Transport`: JSON over HTTP to one server: a keep-alive pool per event loop, timeouts everywhere, careful retries.
+"""`Transport`: JSON over HTTP to one server: connections kept alive for each event loop, timeouts, careful retries.
 
 Knows no protocol beyond JSON bodies and server-sent events. Called by the clients beside it.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import ssl
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from ...lang.errors import BackendError, ClosedError, RamifyError, UnreachableEr
 
 RETRIES = 2  # after the first try; only of requests of which nothing was answered
 MAX_CONNECTIONS = 256
+MAX_RETRY_AFTER = 30.0  # seconds; a server that wants more patience gets no second try
 _RETRY_STATUS = frozenset({429, 502, 503, 504})
 
 ReadError = Callable[[int, Any], RamifyError]
@@ -47,9 +49,7 @@ class Transport:
         self._headers = dict(headers or {})
         self._timeout = httpx.Timeout(timeout, connect=connect_timeout)
         self._client = client
-        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Lanes] = weakref.WeakKeyDictionary()
         self._is_closed = False
 
     def get_blocking(self, path: str) -> Any:
@@ -59,7 +59,10 @@ class Transport:
             answer = httpx.get(self.base_url + path, headers=self._headers, timeout=self._timeout)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
-        self._check_status(answer.status_code, answer.content)
+        try:
+            self._check_status(answer)
+        except _Retryable as error:
+            raise error.cause from error
         return _parsed(answer.content)
 
     async def get(self, path: str) -> Any:
@@ -88,7 +91,7 @@ class Transport:
                             yield data
                     raise BackendError(f"{self.base_url} ended its answer in the middle")
             except _Retryable as error:
-                await self._wait_or_raise(attempt, error.cause)
+                await self._wait_or_raise(attempt, error.cause, error.retry_after)
             except httpx.HTTPError as error:
                 failure = self._unreachable(error)
                 if is_begun:
@@ -96,20 +99,21 @@ class Transport:
                 await self._wait_or_raise(attempt, failure)
 
     async def close(self) -> None:
-        """Close the pools of this event loop; later calls raise `ClosedError`."""
+        """Close the connections of this event loop; later calls raise `ClosedError`."""
         self._is_closed = True
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+        lanes = self._lanes.pop(asyncio.get_running_loop(), None)
+        if lanes is not None:
+            await lanes.close()
 
     async def _request(self, method: str, path: str, body: Any) -> Any:
         for attempt in range(RETRIES + 1):
             try:
-                answer = await self._pool().request(method, self.base_url + path, json=body, headers=self._headers)
-                self._check_status(answer.status_code, answer.content)
+                async with self._connection() as client:
+                    answer = await client.request(method, self.base_url + path, json=body, headers=self._headers)
+                self._check_status(answer)
                 return _parsed(answer.content)
             except _Retryable as error:
-                await self._wait_or_raise(attempt, error.cause)
+                await self._wait_or_raise(attempt, error.cause, error.retry_after)
             except httpx.HTTPError as error:
                 await self._wait_or_raise(attempt, self._unreachable(error))
         raise AssertionError("the last attempt returns or raises")
@@ -117,27 +121,35 @@ class Transport:
     @asynccontextmanager
     async def _stream(self, path: str, body: Any) -> AsyncIterator[httpx.Response]:
         url = self.base_url + path
-        async with self._pool().stream("POST", url, json=body, headers=self._headers) as answer:
+        async with (
+            self._connection() as client,
+            client.stream("POST", url, json=body, headers=self._headers) as answer,
+        ):
             if answer.status_code != 200:
-                self._check_status(answer.status_code, await answer.aread())
+                await answer.aread()
+                self._check_status(answer)
             yield answer
 
-    def _pool(self) -> httpx.AsyncClient:
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Lend a client that nobody else uses meanwhile, unless it is the caller's own."""
         self._check()
         if self._client is not None:
-            return self._client
+            yield self._client
+            return
         loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
-            client = self._clients[loop] = httpx.AsyncClient(timeout=self._timeout, limits=limits)
-        return client
+        lanes = self._lanes.get(loop)
+        if lanes is None:
+            lanes = self._lanes[loop] = _Lanes(self._timeout, is_secure=self.base_url.startswith("https:"))
+        async with lanes.one() as client:
+            yield client
 
     def _check(self) -> None:
         if self._is_closed:
             raise ClosedError(f"the connection to {self.base_url} is closed")
 
-    def _check_status(self, status: int, content: bytes) -> None:
+    def _check_status(self, answer: httpx.Response) -> None:
+        status, content = answer.status_code, answer.content
         if status < 400:
             return
         try:
@@ -146,14 +158,18 @@ class Transport:
             body = content.decode(errors="replace")
         error = self._read_error(status, body)
         if status in _RETRY_STATUS:
-            raise _Retryable(error)
+            raise _Retryable(error, answer.headers.get("Retry-After"))
         raise error
 
-    async def _wait_or_raise(self, attempt: int, error: RamifyError) -> None:
-        """Sleep before the next attempt, longer each time and never all clients at once; or raise after the last."""
-        if attempt == RETRIES:
+    async def _wait_or_raise(self, attempt: int, error: RamifyError, retry_after: float | None = None) -> None:
+        """Sleep before the next attempt, longer each time and never all clients at once; or raise after the last.
+
+        What the server asks for (`Retry-After`) goes before our own guess.
+        """
+        if attempt == RETRIES or (retry_after is not None and retry_after > MAX_RETRY_AFTER):
             raise error
-        await asyncio.sleep(0.1 * 4**attempt * (0.5 + random.random()))
+        seconds = 0.1 * 4**attempt if retry_after is None else retry_after
+        await asyncio.sleep(seconds * (1 + 0.5 * random.random()))
 
     def _unreachable(self, error: httpx.HTTPError) -> UnreachableError:
         what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
@@ -161,11 +177,46 @@ class Transport:
 
 
 class _Retryable(Exception):
-    """A refusal that may pass."""
+    """A refusal that may pass; `retry_after`: after how many seconds, if the server says so."""
 
-    def __init__(self, cause: RamifyError) -> None:
+    def __init__(self, cause: RamifyError, retry_after: str | None) -> None:
         super().__init__(str(cause))
         self.cause = cause
+        self.retry_after = float(retry_after) if retry_after is not None and retry_after.isdigit() else None
+
+
+class _Lanes:
+    """The connections of one event loop: each a client of its own, last used first used.
+
+    One client for all would look through all its connections at every request.
+    """
+
+    def __init__(self, timeout: httpx.Timeout, *, is_secure: bool) -> None:
+        self._timeout = timeout
+        # one for all: loading certificates takes longer than a request
+        self._tls = httpx.create_ssl_context() if is_secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._is_closed = False
+        self._idle: list[httpx.AsyncClient] = []
+        self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Lend a connection; it is kept alive for the next."""
+        async with self._turns:
+            client = self._idle.pop() if self._idle else httpx.AsyncClient(timeout=self._timeout, verify=self._tls)
+            try:
+                yield client
+            finally:
+                if self._is_closed:
+                    await client.aclose()
+                else:
+                    self._idle.append(client)
+
+    async def close(self) -> None:
+        """Close the connections that nobody uses now, and each of the others as soon as it is free."""
+        self._is_closed = True
+        while self._idle:
+            await self._idle.pop().aclose()
 
 
 def _parsed(content: bytes) -> Any:

@@ -17,7 +17,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from ...lang.errors import BackendError, ParameterError, RamifyError
-from . import openai_answers, routes_graphs, routes_openai, routes_ops, routes_own, routes_sglang, sglang_answers
+from . import (
+    openai_answers,
+    routes_batch,
+    routes_graphs,
+    routes_openai,
+    routes_ops,
+    routes_own,
+    routes_sglang,
+    sglang_answers,
+)
 from .errors import headers_of, own_body, status_of
 from .http import Guard
 from .service import Service
@@ -44,6 +53,7 @@ def create_app(service: Service, start: Callable[[], Awaitable[None]], stop: Cal
 
     app = FastAPI(title="ramify", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(routes_own.routes(service))
+    app.include_router(routes_batch.routes(service))
     app.include_router(routes_openai.routes(service))
     app.include_router(routes_sglang.routes(service))
     app.include_router(routes_graphs.routes(service))

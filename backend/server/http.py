@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import json
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...lang.errors import AbortError
 
 T = TypeVar("T")
+
+_JSON = msgspec.json.Encoder()
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/openapi.json"})  # exact routes that need no key
 
@@ -109,16 +111,15 @@ async def _disconnect(request: Request) -> None:
 
 def sse(data: Any) -> bytes:
     """Return one server-sent event; `data` is text or JSON."""
-    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return f"data: {text}\n\n".encode()
+    return b"data: " + (data.encode() if isinstance(data, str) else _JSON.encode(data)) + b"\n\n"
 
 
-async def stream_response(events: AsyncIterator[bytes]) -> StreamingResponse:
+async def stream_response(request: Request, events: AsyncIterator[bytes]) -> StreamingResponse:
     """Return a response of server-sent events that ends `events` when the client hangs up.
 
     The first event is made before the response begins, so that what is refused at once has a status of its own.
     """
-    first = await anext(events)
+    first = await unless_gone(request, _first(events))
 
     async def body() -> AsyncIterator[bytes]:
         async with contextlib.aclosing(events):  # type: ignore[type-var]
@@ -128,3 +129,15 @@ async def stream_response(events: AsyncIterator[bytes]) -> StreamingResponse:
 
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
+
+
+async def _first(events: AsyncIterator[bytes]) -> bytes:
+    return await anext(events)
+
+
+async def ready_items(queue: asyncio.Queue[T]) -> list[T]:
+    """Wait for an item and return it with all that are there already."""
+    items = [await queue.get()]
+    while not queue.empty():
+        items.append(queue.get_nowait())
+    return items

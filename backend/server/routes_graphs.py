@@ -33,7 +33,7 @@ def routes(service: Service) -> APIRouter:
         program = load_program(body, limits)
         runs = GraphRuns(service, program, body, rows_of(body, program, service.settings.max_rows))
         if body.stream:
-            return await stream_response(_events(runs))
+            return await stream_response(http, _events(runs))
         return JSONResponse({"results": await unless_gone(http, runs.results())})
 
     return router

@@ -54,7 +54,7 @@ def routes(service: Service) -> APIRouter:
         checked(body)
         completion = _Completion(body, completion_requests(body, service), service)
         if body.stream:
-            return await stream_response(completion.events())
+            return await stream_response(http, completion.events())
         return JSONResponse(await unless_gone(http, completion.whole()))
 
     @router.post("/v1/chat/completions", response_model=None)
@@ -62,7 +62,7 @@ def routes(service: Service) -> APIRouter:
         checked(body)
         completion = _Chat(body, [await chat_request(body, service)], service)
         if body.stream:
-            return await stream_response(completion.events())
+            return await stream_response(http, completion.events())
         return JSONResponse(await unless_gone(http, completion.whole()))
 
     return router

@@ -107,7 +107,7 @@ def routes(service: Service) -> APIRouter:
     async def generate(body: GenerateBody, http: HttpRequest) -> Response:
         request = replace(wire.decode_request(accepted(body)), stream=body.stream)
         if body.stream:
-            return await stream_response(_events(service, request))
+            return await stream_response(http, _events(service, request))
         return JSONResponse({"chunks": await unless_gone(http, _collect(service, request))})
 
     @router.post("/v1/score", response_model=None)

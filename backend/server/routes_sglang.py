@@ -40,7 +40,7 @@ def routes(service: Service) -> APIRouter:
         wanted, is_list = asked(body, service)
         call = _Call(service, wanted, is_list=is_list)
         if body.stream:
-            return await stream_response(call.events())
+            return await stream_response(http, call.events())
         return JSONResponse(await unless_gone(http, call.whole()))
 
     @router.post("/abort_request", response_model=None)
