@@ -81,6 +81,9 @@ class LarkGrammar:
         if found is not None:
             return found
         with self._lock:
+            found = self._masks.find(place.state, place.stack)
+            if found is not None:  # made while we waited
+                return found
             if self._mask_bytes > MAX_MASK_BYTES or self._masks.num_values > MAX_KEPT:
                 self._masks.clear()
                 self._distinct_masks.clear()
