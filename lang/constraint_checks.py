@@ -14,6 +14,7 @@ from .errors import ConstraintError
 from .schema_keywords import find_unheld, subschemas
 
 MAX_GRAMMAR_LEN: Final = 64 << 10  # characters
+LIBRARIES: Final = ("common", "lark", "python", "unicode")  # the grammars that lark ships with
 
 
 @functools.lru_cache(maxsize=256)
@@ -54,9 +55,12 @@ def check_grammar(text: str, start: str) -> None:
     if len(text) > MAX_GRAMMAR_LEN:
         raise ConstraintError(f"the grammar is {len(text)} characters long; at most {MAX_GRAMMAR_LEN} are allowed")
     from lark.exceptions import LarkError
-    from lark.load_grammar import load_grammar
+    from lark.load_grammar import _parse_grammar, load_grammar
 
     try:
+        tree = _parse_grammar(text, "the grammar")  # type: ignore[no-untyped-call]
+        for statement in tree.children:
+            _check_import(statement)
         grammar, _ = load_grammar(text, "the grammar", [], False)  # type: ignore[no-untyped-call]  # of lark
     except (LarkError, OSError, RecursionError) as error:
         lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
@@ -65,6 +69,19 @@ def check_grammar(text: str, start: str) -> None:
     if start not in rules:
         raise ConstraintError(
             f"the grammar has no rule {start!r} to start with; it has {', '.join(rules) or 'no rules'}"
+        )
+
+
+def _check_import(statement: Any) -> None:
+    """Refuse what would make lark look for a file: grammars come from outside."""
+    if statement.data != "import":
+        return
+    path = statement.children[0]
+    library = str(path.children[0]) if path.data == "import_lib" else None
+    if library not in LIBRARIES:
+        raise ConstraintError(
+            f"the grammar imports from {library or 'a file'}; it can import from lark's own library only, as in "
+            f"%import common.NUMBER (there are {', '.join(LIBRARIES)})"
         )
 
 

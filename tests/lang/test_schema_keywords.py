@@ -127,6 +127,8 @@ def test_the_deepest_schema_is_loosened_level_by_level():
         ({"json_schema": "{"}, "line 1 column 2"),
         ({"grammar": "start: a\na: /x"}, "line 2 column 4 in the grammar"),
         ({"grammar": "a: /x/"}, "no rule 'start' to start with; it has a"),
+        ({"grammar": "%import .secret.X\nstart: X"}, "imports from a file"),
+        ({"grammar": "%import secret.X\nstart: X"}, "imports from secret"),
         ({"grammar": "start: b"}, "'b' used but not defined"),
         ({"grammar": "// " + "x" * 70_000}, "70003 characters long; at most 65536"),
         ({"regex": "a(b"}, "at position 1"),
