@@ -27,7 +27,14 @@ class PagedLayout:
     seq_lens: Tensor  # (batch,) int64, new tokens included
     max_query_len: int
     max_seq_len: int
+    num_decode: int = 0  # the last so many rows have one query each; CUDA treats them by themselves
+    order: Tensor | None = None  # (num_decode,) int64: these rows, with those that share slots next to each other
+    # What ops work out once, for all layers: plans, by what made them.
     _items: Tensor | None = field(default=None, init=False, repr=False)
+    _parts: tuple[PagedLayout | None, PagedLayout | None] | None = field(default=None, init=False, repr=False)
+    tiles: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)  # extend
+    whole_rows: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)  # decode
+    levels: Tensor | None = field(default=None, init=False, repr=False)  # tree
 
     def items(self, library: native.Library, group: int) -> Tensor:
         """The kernels' plan for `group` query heads per KV head: (items, bytes), made once and kept for all layers."""
@@ -40,6 +47,21 @@ class PagedLayout:
             )  # fmt: skip
             self._items = room[:count]
         return self._items
+
+    @property
+    def parts(self) -> tuple[PagedLayout | None, PagedLayout | None]:
+        """The rows that extend and those that decode, as layouts of their own."""
+        if self._parts is None:
+            split = len(self.rows) - self.num_decode
+            extend = decode = None
+            if split:
+                bounds = (self.rows[:split], self.query_starts[: split + 1], self.seq_lens[:split])
+                extend = PagedLayout(self.req_to_token, *bounds, self.max_query_len, self.max_seq_len)
+            if self.num_decode:
+                bounds = (self.rows[split:], self.query_starts[split:], self.seq_lens[split:])
+                decode = PagedLayout(self.req_to_token, *bounds, 1, self.max_seq_len, self.num_decode, self.order)
+            self._parts = extend, decode
+        return self._parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +84,8 @@ def paged_attention(
     `query` (tokens, heads, head_dim); `key_cache`, `value_cache` (slots, kv_heads, head_dim) of one layer, in which the
     batch's own tokens are already written. Returns (tokens, heads, head_dim) in the query's dtype.
     """
+    if query.device.type == "cuda":
+        return _on_cuda(query, key_cache, value_cache, layout, spec)
     library = native.library_for(query)
     if library is None or key_cache.dtype != query.dtype:
         return paged_attention_reference(query, key_cache, value_cache, layout, spec)
@@ -75,6 +99,22 @@ def paged_attention(
         spec.scale, spec.softcap, spec.window, native.is_half(query), torch.get_num_threads(),
     )  # fmt: skip
     return output
+
+
+def _on_cuda(query: Tensor, key_cache: Tensor, value_cache: Tensor, layout: PagedLayout, spec: AttentionSpec) -> Tensor:
+    from .decode_attention_triton import decode_attention  # loading Triton takes a third of a second
+    from .extend_attention_triton import extend_attention
+    from .tree_attention_triton import tree_attention
+
+    split = len(query) - layout.num_decode
+    extend, decode = layout.parts
+    done = []
+    if extend is not None:
+        done.append(extend_attention(query[:split], key_cache, value_cache, extend, spec))
+    if decode is not None:
+        attend = decode_attention if decode.order is None else tree_attention
+        done.append(attend(query[split:], key_cache, value_cache, decode, spec))
+    return done[0] if len(done) == 1 else torch.cat(done)
 
 
 def paged_attention_reference(

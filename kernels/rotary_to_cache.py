@@ -46,6 +46,10 @@ def rotary_to_cache(
     `qkv` (tokens, (heads + 2 * kv_heads) * head_dim): queries, keys, values. Caches (slots, kv_heads, head_dim) of one
     layer; `slots` (tokens,) int64. Returns (tokens, heads, head_dim).
     """
+    if qkv.device.type == "cuda":
+        from .rotary_to_cache_triton import rotate_and_store  # loading Triton takes a third of a second
+
+        return rotate_and_store(qkv, rotation, norm, key_cache, value_cache, slots)
     library = native.library_for(qkv)
     num_kv_heads, head_dim = key_cache.shape[1:]
     if library is None or key_cache.dtype != qkv.dtype or head_dim > MAX_HEAD_DIM:

@@ -11,6 +11,10 @@ from . import native
 
 def silu_and_mul(gate_up: Tensor) -> Tensor:
     """Return `silu(gate) * up`; `gate_up` (tokens, 2 * dim) holds gate, then up. Result (tokens, dim)."""
+    if gate_up.device.type == "cuda":
+        from .silu_and_mul_triton import gate  # loading Triton takes a third of a second
+
+        return gate(gate_up)
     library = native.library_for(gate_up)
     if library is None:
         return silu_and_mul_reference(gate_up)
