@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ..lang import errors
 from ..lang.constraints import Choices, Constraint, Grammar, JsonSchema, Regex
-from ..lang.errors import BackendError, GenError, ParameterError, RamifyError, RequestError, did_you_mean
+from ..lang.errors import BackendError, GenError, ParameterError, RamifyError, RequestError, ScriptError, did_you_mean
 from ..lang.sampling import Sampling
 from .api import (
     Capabilities,
@@ -222,6 +222,8 @@ def encode_error(error: RamifyError) -> Plain:
         plain["partial"] = error.partial
     if isinstance(error, GenError):
         plain |= {"node": error.node, "location": error.location}
+    if isinstance(error, ScriptError):
+        plain["diagnostics"] = error.to_json()
     return plain
 
 

@@ -196,6 +196,15 @@ class Engine:
         """
         return self._front.thread.call(lambda scheduler: scheduler.program_stats())
 
+    def grammar_stats(self) -> dict[str, int]:
+        """Return how many constraints were asked for, compiled and refused; the others came from the cache."""
+        grammars = self._front.grammars
+        return {
+            "grammar_requests": grammars.num_asked,
+            "grammar_compiles": grammars.num_compiled,
+            "grammar_refusals": grammars.num_refused,
+        }
+
     def cache_snapshot(self) -> dict[str, Any]:
         """Return the prefix tree as plain values that JSON can hold: nodes with their tokens, locks and ages."""
         return self._front.thread.call(lambda scheduler: scheduler.tree_cache.snapshot())

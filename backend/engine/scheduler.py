@@ -294,7 +294,10 @@ class Scheduler:
                 continue
             queue.admit(entry, entry.req.extend_len)
             if entry.req.num_retractions == 0:
-                self.lifecycle.counters.cached_tokens += entry.req.cached_tokens
+                counters = self.lifecycle.counters
+                counters.cached_tokens += entry.req.cached_tokens
+                counters.admitted += 1
+                counters.queue_seconds += time.monotonic() - entry.req.arrival
             self._announce(adder.extensions[-1])
             for waiting in passed:
                 waiting.num_overtaken += 1

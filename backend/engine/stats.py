@@ -20,6 +20,8 @@ class Counters:
     aborted: int = 0
     failed: int = 0  # ended with any other error
     steps: int = 0  # forwards
+    admitted: int = 0  # sequences that left the queue for the first time
+    queue_seconds: float = 0.0  # that these waited there, together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,8 @@ class EngineStats:
     aborted: int
     failed: int
     steps: int
+    admitted: int
+    queue_seconds: float
     running: int  # sequences that hold memory
     waiting: int
     available: int  # free
@@ -80,8 +84,8 @@ class EngineStats:
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
 
-    def __getitem__(self, key: str) -> int:
+    def __getitem__(self, key: str) -> float:
         if key not in self.keys():
             raise KeyError(f"the engine counts no {key!r}; there are {', '.join(self.keys())}")
-        count: int = getattr(self, key)
+        count: float = getattr(self, key)
         return count

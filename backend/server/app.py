@@ -6,8 +6,6 @@ The composition root of the server's HTTP side; decides nothing that its parts d
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -29,6 +27,7 @@ from . import (
 )
 from .errors import headers_of, own_body, status_of
 from .http import Guard
+from .observer import REQUEST_ID, Observer
 from .service import Service
 
 # Routes whose clients expect errors in another shape than our own.
@@ -41,17 +40,10 @@ ERROR_BODIES = {
 log = logging.getLogger("ramify.server")
 
 
-def create_app(service: Service, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> ASGIApp:
-    """Return the application; `start` and `stop` are awaited at its beginning and its end."""
+def create_app(service: Service) -> ASGIApp:
+    """Return the application that answers with `service`."""
     settings = service.settings
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await start()
-        yield
-        await stop()
-
-    app = FastAPI(title="ramify", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="ramify", version="1", docs_url=None, redoc_url=None)
     app.include_router(routes_own.routes(service))
     app.include_router(routes_batch.routes(service))
     app.include_router(routes_openai.routes(service))
@@ -63,20 +55,17 @@ def create_app(service: Service, start: Callable[[], Awaitable[None]], stop: Cal
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_defect)
 
-    @app.middleware("http")
-    async def count(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        route = getattr(request.scope.get("route"), "path", "unknown")
-        service.metrics.requests.labels(route, response.status_code).inc()
-        return response
+    def count(route: str, status: int) -> None:
+        service.metrics.requests.labels(route, status).inc()
 
     key = settings.api_key
-    return Guard(
+    guard = Guard(
         app,
         api_key=None if key is None else key.get_secret_value(),
         max_body=settings.max_body_bytes,
         body_timeout=settings.body_timeout,
     )
+    return Observer(guard, count)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
@@ -99,5 +88,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_defect(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return JSONResponse(own_body(BackendError("the server met a defect of its own; its log says more")), 500)
+    request_id = request.scope.get(REQUEST_ID)
+    log.error("%s %s failed, request %s", request.method, request.url.path, request_id, exc_info=error)
+    failure = BackendError(f"the server met a defect of its own; its log says more about request {request_id}")
+    return JSONResponse(own_body(failure), 500)

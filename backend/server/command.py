@@ -27,7 +27,8 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file w
 def add_commands(app: typer.Typer) -> None:
     """Add `serve` and `config` to a command line."""
     app.command("serve", help="Serve a model over HTTP: our own protocol, OpenAI's and SGLang's.")(_with_flags(_serve))
-    app.command("config", help="Print the settings a server would have, and where each comes from.")(_with_flags(_show))
+    config = _with_flags(_show, show=typer.Option("--show", help="Print the settings; it is what this command does."))
+    app.command("config", help="Print the settings a server would have, and where each comes from.")(config)
 
 
 def _serve(settings: Settings, file: Path | None, flags: dict[str, Any]) -> None:
@@ -44,7 +45,8 @@ def _show(settings: Settings, file: Path | None, flags: dict[str, Any]) -> None:
     for name in Settings.model_fields:
         value = getattr(settings, name)
         shown = "(secret)" if isinstance(value, SecretStr) else json.dumps(value)
-        typer.echo(f"{name} = {shown:<24} # {_source(name, flags, stored)}")
+        line = f"# {name} is not set" if value is None else f"{name} = {shown}"
+        typer.echo(f"{line:<40} # {_source(name, flags, stored)}")
 
 
 def _source(name: str, flags: dict[str, Any], stored: dict[str, Any]) -> str:
@@ -56,12 +58,17 @@ def _source(name: str, flags: dict[str, Any], stored: dict[str, Any]) -> str:
     return "file" if name in stored else "default"
 
 
-def _with_flags(run: Callable[[Settings, Path | None, dict[str, Any]], None]) -> Callable[..., None]:
-    """Return a command with one flag per setting; flags that were not given are left to the other sources."""
+def _with_flags(run: Callable[[Settings, Path | None, dict[str, Any]], None], **switches: Any) -> Callable[..., None]:
+    """Return a command with one flag per setting; flags that were not given are left to the other sources.
+
+    `switches`: options that are accepted beside them and change nothing.
+    """
 
     def command(**given: Any) -> None:
         with reported(debug=False):
             file = given.pop("config")
+            for name in switches:
+                del given[name]
             flags = {name: value for name, value in given.items() if value is not None}
             run(load_settings(flags, file), file, flags)
 
@@ -69,6 +76,9 @@ def _with_flags(run: Callable[[Settings, Path | None, dict[str, Any]], None]) ->
     for name, field in Settings.model_fields.items():
         annotation: Any = Annotated[_flag_type(field) | None, _option(name, field)]
         parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=None))
+    for name, option in switches.items():
+        annotation = Annotated[bool, option]
+        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=True))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command

@@ -45,7 +45,7 @@ class EngineClient:
         self._channel: Channel | None = None
         self._outbox: Outbox | None = None
         self._supervisor: asyncio.Task[None] | None = None
-        self._failure: RamifyError | None = BackendError("the engine has not been started")
+        self._failure: RamifyError | None = BackendError("the engine is loading its model; try again soon")
         self._last_beat = 0.0
         self._capabilities: Capabilities | None = None
         self._tokenizer: Tokenizer | None = None
@@ -57,14 +57,16 @@ class EngineClient:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the engine can do."""
-        assert self._capabilities is not None, "start() comes first"
+        """What the engine can do; a `BackendError` until its model is loaded for the first time."""
+        if self._capabilities is None:
+            raise self._failure or BackendError("the engine has not been started")
         return self._capabilities
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer, in this process."""
-        assert self._tokenizer is not None, "start() comes first"
+        """The model's tokenizer, in this process; as `capabilities`."""
+        if self._tokenizer is None:
+            raise self._failure or BackendError("the engine has not been started")
         return self._tokenizer
 
     @property
@@ -100,7 +102,7 @@ class EngineClient:
         return [wire.decode_score(score) for score in result]
 
     async def ask(self, what: str) -> Any:
-        """Return the engine's `stats` or cache `snapshot`, or `flush` its cache."""
+        """Return the engine's `stats`, those of its `programs`, its cache's `snapshot`, or `flush` the cache."""
         key = next(self._keys)
         return await self._call(key, Ask(key, what))
 

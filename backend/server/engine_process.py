@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,10 @@ class EngineHost:
     async def _ask(self, what: str) -> Any:
         match what:
             case "stats":
-                return dict(await asyncio.to_thread(self._engine.stats))
+                return {**await asyncio.to_thread(self._engine.stats), **self._engine.grammar_stats()}
+            case "programs":
+                programs = await asyncio.to_thread(self._engine.program_stats)
+                return {program: asdict(stats) for program, stats in programs.items()}
             case "snapshot":
                 return await asyncio.to_thread(self._engine.cache_snapshot)
             case "flush":

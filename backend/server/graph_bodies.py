@@ -14,7 +14,8 @@ class GraphBody(Body):
 
     `stream`: events while it runs: `{"row", "place", "asked"}` when a request begins, `{"row", "place", "chunk"}` or
     `{"row", "place", "scores"}` as it is answered, `{"row", "result"}` or `{"row", "error"}` at the end of each row.
-    `growing=false`: a chunk is a whole sample, not what was added to its text.
+    `growing=false`: a chunk is a whole sample, not what was added to its text. `name`: the program's, for messages and
+    the server's counts.
     """
 
     graph: dict[str, Any] | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -22,8 +23,9 @@ from ...interpreter.script_program import parse_script
 from ...lang.errors import ParameterError, RamifyError
 from ...lang.graph.limits import Limits
 from .. import wire
-from ..api import Capabilities, ChoiceScore, Chunk, Hints, Request, ScoreRequest
+from ..api import Capabilities, ChoiceScore, Chunk, Hints, Request, ScoreRequest, Usage
 from .graph_bodies import GraphBody
+from .http import ready_items
 from .service import Service
 
 Event = dict[str, Any]
@@ -72,8 +74,8 @@ class GraphRuns:
         """Return what each row came to, in order."""
         return list(await asyncio.gather(*(self._run(number, lambda event: None) for number in range(len(self._rows)))))
 
-    async def events(self) -> AsyncGenerator[Event]:
-        """Yield what happens, of all rows as it comes. Closing it ends the runs."""
+    async def events(self) -> AsyncGenerator[list[Event]]:
+        """Yield what happens, of all rows as it comes: what is there at one moment. Closing it ends the runs."""
         queue: asyncio.Queue[Event | None] = asyncio.Queue()
 
         async def run_all() -> None:
@@ -81,19 +83,32 @@ class GraphRuns:
                 queue.put_nowait({"row": number, **await self._run(number, queue.put_nowait)})
 
             await asyncio.gather(*(run(number) for number in range(len(self._rows))))
-            queue.put_nowait(None)
 
         running = asyncio.create_task(run_all())
         running.add_done_callback(lambda _: queue.put_nowait(None))
         try:
-            while (event := await queue.get()) is not None:
-                yield event
+            is_over = False
+            while not is_over:
+                items = await ready_items(queue)
+                is_over = None in items
+                if events := [event for event in items if event is not None]:
+                    yield events
             await running
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
     async def _run(self, number: int, emit: Any) -> Event:
+        """Run a row, and count it by the program's name."""
+        began = time.perf_counter()
+        usage: Usage | None = None
+        try:
+            event, usage = await self._outcome(number, emit)
+            return event
+        finally:
+            self._service.metrics.program_run(self._body.name, usage, time.perf_counter() - began)
+
+    async def _outcome(self, number: int, emit: Any) -> tuple[Event, Usage | None]:
         hints = Hints(priority=self._body.priority, cache_salt=self._body.cache_salt)
         backend = _Observed(self._service, hints, lambda event: emit({"row": number, **event}))
         async with self._turns:
@@ -101,14 +116,14 @@ class GraphRuns:
                 try:
                     result = await self._program.arun(backend=backend, timeout=self._timeout, **self._rows[number])
                 except RamifyError as error:
-                    return {"error": wire.encode_error(error)}
-                return {"result": encode_result(result)}
+                    return {"error": wire.encode_error(error)}, None
+                return {"result": encode_result(result)}, result.usage
             rows = [self._rows[number]]  # a batch's requests are not streamed
             (done,) = await self._program.arun_batch(rows, backend=backend, timeout=self._timeout, progress=False)
         if isinstance(done, Ok):
-            return {"result": encode_result(done.value)}
+            return {"result": encode_result(done.value)}, done.value.usage
         if isinstance(done.error, RamifyError):
-            return {"error": wire.encode_error(done.error)}
+            return {"error": wire.encode_error(done.error)}, None
         raise done.error
 
     @property
@@ -124,11 +139,12 @@ class _Observed:
         self._service = service
         self._hints = hints
         self._emit = emit
+        self._capabilities = replace(service.capabilities, graphs=False)  # it is here already
 
     @property
     def capabilities(self) -> Capabilities:
         """See `Backend`."""
-        return self._service.capabilities
+        return self._capabilities
 
     async def generate(self, request: Request) -> AsyncIterator[Chunk]:
         """See `Backend`."""

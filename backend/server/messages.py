@@ -39,7 +39,7 @@ class Abort(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 
 class Ask(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """To the engine: one of `stats`, `snapshot`, `flush`; answered by one `End`."""
+    """To the engine: one of `stats`, `programs`, `snapshot`, `flush`; answered by one `End`."""
 
     key: int
     what: str

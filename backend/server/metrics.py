@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from ..api import Chunk, Request
+from ..api import Chunk, Request, Usage
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+MAX_PROGRAMS = 100  # names that get lines of their own: clients choose them
 
 # Engine counts that only grow are counters; the others are the moment's.
 _TOTALS = frozenset(
     (
         *("requests", "prompt_tokens", "cached_tokens", "computed_tokens", "completion_tokens", "forced_tokens"),
-        *("retractions", "aborted", "failed", "steps"),
+        *("retractions", "aborted", "failed", "steps", "admitted", "queue_seconds"),
+        *("grammar_requests", "grammar_compiles", "grammar_refusals"),
     )
 )
 
@@ -48,6 +51,16 @@ class Metrics:
         self.cached_tokens = Counter("ramify_cached_tokens", "Prompt tokens found in the cache", registry=registry)
         self.completion_tokens = Counter("ramify_completion_tokens", "Generated tokens", registry=registry)
         self.constrained = Counter("ramify_constrained_generations", "Generations with a constraint", registry=registry)
+        self.program_runs = Counter(
+            "ramify_program_runs", "Runs of shipped programs", ["program", "outcome"], registry=registry
+        )
+        self.program_tokens = Counter(
+            "ramify_program_tokens", "Tokens of shipped programs", ["program", "kind"], registry=registry
+        )
+        self.program_seconds = Histogram(
+            "ramify_program_seconds", "Runs of shipped programs", ["program"], buckets=_SECONDS, registry=registry
+        )
+        self._programs: set[str] = set()
 
     @contextlib.contextmanager
     def generation(self, request: Request) -> Iterator[Callable[[Chunk], None]]:
@@ -74,6 +87,18 @@ class Metrics:
                 yield observe
             finally:
                 self.duration.observe(time.perf_counter() - began)
+
+    def program_run(self, name: str, usage: Usage | None, seconds: float) -> None:
+        """Count the run of a shipped program; `usage` is None when it failed. Names past the first hundred are one."""
+        if len(self._programs) < MAX_PROGRAMS:
+            self._programs.add(name)
+        label = name if name in self._programs else "(other)"
+        self.program_runs.labels(label, "failed" if usage is None else "done").inc()
+        self.program_seconds.labels(label).observe(seconds)
+        if usage is not None:
+            self.program_tokens.labels(label, "prompt").inc(usage.prompt_tokens)
+            self.program_tokens.labels(label, "cached").inc(usage.cached_tokens)
+            self.program_tokens.labels(label, "completion").inc(usage.completion_tokens)
 
     def text(self, engine: Mapping[str, float]) -> bytes:
         """Return everything in Prometheus' text format; `engine`: the engine's counts at this moment."""

@@ -41,6 +41,6 @@ def routes(service: Service) -> APIRouter:
 
 async def _events(runs: GraphRuns) -> AsyncIterator[bytes]:
     async with aclosing(runs.events()) as events:
-        async for event in events:
-            yield sse(event)
+        async for ready in events:
+            yield b"".join(map(sse, ready))
     yield sse("[DONE]")

@@ -25,9 +25,9 @@ def routes(service: Service) -> APIRouter:
     @router.get("/health", response_model=None)
     async def health() -> Response:
         failure = service.backend.failure
-        if failure is not None:
-            return JSONResponse({"status": "failed", **own_body(failure)}, 503)
-        return JSONResponse({"status": "ok"})
+        if failure is None:
+            return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "failed" if service.has_started else "loading", **own_body(failure)}, 503)
 
     @router.get("/ready", response_model=None)
     async def ready() -> Response:
@@ -49,6 +49,10 @@ def routes(service: Service) -> APIRouter:
     @router.get("/debug/radix", response_model=None)
     async def radix() -> Response:
         return JSONResponse(await service.backend.ask("snapshot"))
+
+    @router.get("/debug/programs", response_model=None)
+    async def programs() -> Response:
+        return JSONResponse(await service.backend.ask("programs"))
 
     @router.post("/flush_cache", response_model=None)
     async def flush_cache() -> Response:

@@ -48,7 +48,7 @@ class Served(Backend, Protocol):
         ...
 
     async def ask(self, what: str) -> Any:
-        """`stats`, `snapshot` or `flush`."""
+        """`stats`, `programs`, `snapshot` or `flush`."""
         ...
 
 
@@ -60,12 +60,14 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.is_draining = False
+        self.has_started = False  # the backend has answered at least once; set by whoever starts it
         self._num_requests = 0
         self._num_tokens = 0
         self._open: dict[str, set[asyncio.Task[Any]]] = {}
         self._aborted: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._hurried = asyncio.Event()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -130,9 +132,15 @@ class Service:
     async def drain(self) -> None:
         """Refuse what is new, wait for what is open, up to the drain timeout, and end the rest."""
         self.is_draining = True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), self.settings.drain_timeout)
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._idle, self._hurried)]
+        await asyncio.wait(waits, timeout=self.settings.drain_timeout, return_when=asyncio.FIRST_COMPLETED)
+        for waiting in waits:
+            waiting.cancel()
         self.abort_all()
+
+    def hurry(self) -> None:
+        """Let a drain end at once."""
+        self._hurried.set()
 
     def check_ready(self) -> None:
         """Raise what keeps the server from answering now."""

@@ -39,12 +39,15 @@ class Server:
                 found[name.removeprefix("ramify_engine_").removesuffix("_total")] = float(value)
         return found
 
-    def engine_pid(self) -> int:
+    def engine_pids(self) -> list[int]:
         listed = subprocess.run(
-            ["ps", "--ppid", str(self.process.pid), "-o", "pid=,args="], capture_output=True, text=True, check=True
+            ["ps", "--ppid", str(self.process.pid), "-o", "pid=,args="], capture_output=True, text=True, check=False
         )
-        (line,) = [line for line in listed.stdout.splitlines() if "engine_process" in line]
-        return int(line.split()[0])
+        return [int(line.split()[0]) for line in listed.stdout.splitlines() if "engine_process" in line]
+
+    def engine_pid(self) -> int:
+        (pid,) = self.engine_pids()
+        return pid
 
     def wait_idle(self, seconds: float = 5.0) -> None:
         """Wait until nothing runs, and check that no memory is lost then."""
@@ -91,6 +94,13 @@ def start_server() -> Iterator[Callable[..., Server]]:
 @pytest.fixture(scope="session")
 def shared_server(start_server: Callable[..., Server]) -> Server:
     return start_server()
+
+
+@pytest.fixture(scope="session")
+def limited_server(start_server: Callable[..., Server]) -> Server:
+    """A server that takes little, and asks for a key."""
+    limits = ("--max-queued-requests", "2", "--max-queued-tokens", "100", "--max-body-bytes", "20000")
+    return start_server(*limits, "--body-timeout", "0.5", "--api-key", "secret")
 
 
 @pytest.fixture

@@ -213,11 +213,10 @@ def test_nobody_there() -> None:
         plain.run(backend=backend)
 
 
-def test_a_wrong_key(start_server: Any) -> None:
-    server = start_server("--api-key", "right")
-    assert plain.run(backend=ramify.RemoteBackend(server.url, api_key="right"))["city"]
+def test_a_wrong_key(limited_server: Any) -> None:
+    assert label.run(backend=ramify.RemoteBackend(limited_server.url, api_key="secret"))["size"]
     with pytest.raises(ramify.BackendError, match="API key"):
-        plain.run(backend=ramify.RemoteBackend(server.url, api_key="wrong"))
+        label.run(backend=ramify.RemoteBackend(limited_server.url, api_key="wrong"))
 
 
 @ramify.function

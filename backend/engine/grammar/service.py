@@ -98,6 +98,9 @@ class GrammarService:
         self._num_abandoned = 0
         self._is_upgrading = False
         self._closed = False
+        self.num_asked = 0  # of these, the cache answered all that were neither compiled nor refused
+        self.num_compiled = 0
+        self.num_refused = 0
 
     @property
     def kinds(self) -> frozenset[ConstraintKind]:
@@ -115,6 +118,7 @@ class GrammarService:
         with self._lock:
             if self._closed:
                 raise ClosedError("the engine is closed")
+            self.num_asked += 1
             found = self._cache.pop(key, None)
             if found is not None:
                 self._cache[key] = found
@@ -190,6 +194,8 @@ class GrammarService:
     def _finish(self, job: _Job, outcome: CompiledGrammar | RamifyError) -> bool:
         """Record a result and resolve the future; returns whether the worker has been replaced meanwhile."""
         with self._lock:
+            self.num_refused += isinstance(outcome, RamifyError)
+            self.num_compiled += not isinstance(outcome, RamifyError)
             if job.is_upgrade:
                 entry = self._cache.get((job.constraint, None))
                 if entry is not None and not isinstance(outcome, RamifyError):  # what cannot be upgraded stays
