@@ -31,7 +31,7 @@ def engine_overhead_us(folder: Path, *, batch: int, num_new: int, rounds: int) -
     ready = torch.randn(batch, vocab_size)
 
     def forward(self: ModelRunner, scheduled: Any) -> Logits:
-        offsets = ForwardBatch.of(scheduled, self.req_to_token, self.model.device).offsets
+        offsets = ForwardBatch.of(scheduled, self.req_to_token).offsets
         return Logits(ready[: int(offsets[-1])], offsets)
 
     prompts = [letters(8, f"overhead {row}") for row in range(batch)]

@@ -1,6 +1,7 @@
 """`ForwardBatch`, the device view of a `ScheduleBatch`, and `Logits`, what a model answers.
 
-Knows which positions need logits; nothing of sampling. Made by ModelRunner for every forward.
+Knows which positions need logits; nothing of sampling. Made by ModelRunner on the CPU, by DeviceInputs for
+other devices.
 """
 
 from __future__ import annotations
@@ -40,45 +41,41 @@ class ForwardBatch:
     offsets: Int64  # (batch + 1,) see Logits
 
     @classmethod
-    def of(cls, batch: ScheduleBatch, req_to_token: NDArray[np.int32], device: torch.device) -> ForwardBatch:
-        """Lay `batch` out for `device`. On the CPU the tensors share its memory; nothing writes to them."""
-        query_starts = np.zeros(len(batch.reqs) + 1, dtype=np.int64)
-        np.cumsum(batch.extend_lens, out=query_starts[1:])
-        positions = batch.prefix_lens
-        if not batch.is_decode:
-            positions = np.arange(len(batch.input_ids), dtype=np.int64)
-            positions += np.repeat(batch.prefix_lens - query_starts[:-1], batch.extend_lens)
+    def of(cls, batch: ScheduleBatch, req_to_token: NDArray[np.int32]) -> ForwardBatch:
+        """Lay `batch` out on the CPU. The tensors share its memory; nothing writes to them."""
+        query_starts, positions = token_positions(batch)
         seq_lens = batch.seq_lens
-        wanted, offsets = _wanted_positions(batch, query_starts)
-        table = torch.from_numpy(req_to_token)
-        rows = torch.from_numpy(batch.rows)
-        if device.type != "cpu":
-            # only the rows of this batch travel, so a large table costs nothing
-            table = torch.from_numpy(req_to_token[batch.rows, : int(seq_lens.max())]).to(device, non_blocking=True)
-            rows = torch.arange(len(batch.reqs), device=device)
+        wanted, offsets = wanted_positions(batch, query_starts)
         layout = PagedLayout(
-            req_to_token=table,
-            rows=rows,
-            query_starts=_tensor(query_starts, device),
-            seq_lens=_tensor(seq_lens, device),
+            req_to_token=torch.from_numpy(req_to_token),
+            rows=torch.from_numpy(batch.rows),
+            query_starts=torch.from_numpy(query_starts),
+            seq_lens=torch.from_numpy(seq_lens),
             max_query_len=int(batch.extend_lens.max()),
             max_seq_len=int(seq_lens.max()),
         )
         return cls(
-            input_ids=_tensor(batch.input_ids, device),
-            positions=_tensor(positions, device),
-            slots=_tensor(batch.out_cache_loc, device),
+            input_ids=torch.from_numpy(batch.input_ids),
+            positions=torch.from_numpy(positions),
+            slots=torch.from_numpy(batch.out_cache_loc),
             layout=layout,
-            wanted=None if wanted is None else _tensor(wanted, device),
+            wanted=None if wanted is None else torch.from_numpy(wanted),
             offsets=offsets,
         )
 
 
-def _tensor(array: Int64, device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device, non_blocking=True)
+def token_positions(batch: ScheduleBatch) -> tuple[Int64, Int64]:
+    """Return (batch + 1,) where each row's tokens start, and (tokens,) the position of each in its sequence."""
+    query_starts = np.zeros(len(batch.reqs) + 1, dtype=np.int64)
+    np.cumsum(batch.extend_lens, out=query_starts[1:])
+    if batch.is_decode:
+        return query_starts, batch.prefix_lens
+    positions = np.arange(len(batch.input_ids), dtype=np.int64)
+    positions += np.repeat(batch.prefix_lens - query_starts[:-1], batch.extend_lens)
+    return query_starts, positions
 
 
-def _wanted_positions(batch: ScheduleBatch, query_starts: Int64) -> tuple[Int64 | None, Int64]:
+def wanted_positions(batch: ScheduleBatch, query_starts: Int64) -> tuple[Int64 | None, Int64]:
     """Token indices whose logits are wanted (None: all) and each row's span among them."""
     ends = query_starts[1:]
     begins = ends - batch.samples

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from ...lang.errors import CapacityError
 from .batch import ScheduleBatch
+from .device_forward import CudaCapture, DeviceForward
 from .forward_batch import ForwardBatch, Logits
 from .kv_pool import TokenToKVPool
 from .models.api import CausalLM
+
+GRAPHS = "RAMIFY_CUDA_GRAPHS"  # "0" turns the capture of decode steps off
 
 _CPU_FRACTION = 0.25  # of the memory that is free: an engine on a CPU shares the machine
 _CPU_LIMIT = 8 << 30
@@ -51,6 +54,11 @@ class ModelRunner:
                 f"no memory for the keys and values of {max_total_tokens} tokens ({num_bytes >> 20} MiB); "
                 "give a smaller max_total_tokens"
             ) from error
+        self._on_device: DeviceForward | None = None
+        if model.device.type == "cuda":
+            captured = model.is_capturable and os.environ.get(GRAPHS) != "0"
+            capture = CudaCapture() if captured else None
+            self._on_device = DeviceForward(model, self.pool, req_to_token, capture=capture)
 
     @property
     def context_len(self) -> int:
@@ -65,7 +73,9 @@ class ModelRunner:
     def forward(self, batch: ScheduleBatch) -> Logits:
         """Compute the batch, write its KV, and return the wanted logits."""
         with torch.inference_mode():
-            view = ForwardBatch.of(batch, self.req_to_token, self.model.device)
+            if self._on_device is not None:
+                return self._on_device(batch)
+            view = ForwardBatch.of(batch, self.req_to_token)
             return Logits(self.model.forward(view, self.pool), view.offsets)
 
 

@@ -34,6 +34,14 @@ class CausalLM(Protocol):
         """Where its weights are, and its KV pool must be."""
         ...
 
+    @property
+    def is_capturable(self) -> bool:
+        """Whether `forward` does the same for all batches of one size, from Python's view: no look at what is in them.
+
+        Only then a step on a device can be recorded and replayed.
+        """
+        ...
+
     def forward(self, batch: ForwardBatch, pool: TokenToKVPool) -> Tensor:
         """Compute the batch, write its KV into `pool`, return logits (wanted, vocab) in float32."""
         ...

@@ -117,6 +117,8 @@ def _rotation(config: PretrainedConfig, head_dim: int) -> tuple[Tensor, float]:
 class LlamaModel:
     """The decoder with packed weights; see `CausalLM` for what it promises."""
 
+    is_capturable = True
+
     def __init__(self, config: DecoderConfig, weights: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
         reader = _Reader(config, weights, dtype, device)
         self.config = config

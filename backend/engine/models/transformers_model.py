@@ -54,6 +54,8 @@ class TransformersModel:
     is refused with ModelError, so that it never answers wrongly.
     """
 
+    is_capturable = False  # foreign modules may look at their inputs
+
     def __init__(self, folder: Path, config: PretrainedConfig, dtype: torch.dtype, device: torch.device) -> None:
         _register_attention()
         self.device = device
