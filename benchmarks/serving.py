@@ -88,32 +88,32 @@ def delayed(url: str, delay: float) -> Iterator[str]:
     thread.join()
 
 
-def seconds(run: Callable[[int], object], rounds: int) -> list[float]:
-    """Time `run(number)` for new numbers, so that no answer comes from a cache."""
-    times = []
-    for number in range(rounds):
-        began = time.perf_counter()
-        run(number)
-        times.append(time.perf_counter() - began)
-    return times
-
-
 def compare(runs: dict[str, Callable[[int], object]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each, measured in turns after one round to warm up."""
+    """Return the median seconds of each, measured in turns after one round to warm up.
+
+    Each run gets a number of its own, so that no answer comes from a cache.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
+    for turn in range(rounds + 1):
         for offset, (name, run) in enumerate(runs.items()):
-            taken = seconds(lambda _, run=run, n=number * len(runs) + offset: run(n), 1)
-            times[name] += taken if number else []
+            began = time.perf_counter()
+            run(turn * len(runs) + offset)
+            if turn:
+                times[name].append(time.perf_counter() - began)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def latency(url: str, rounds: int) -> list[tuple[str, dict[str, float]]]:
-    """Measure dependent generations over the slow link, and in this process."""
-    shipped, single = ramify.RemoteBackend(url), ramify.RemoteBackend(url, ship="never")
+def latency(url: str, slow: str, rounds: int) -> list[tuple[str, dict[str, float]]]:
+    """Measure dependent generations in this process, over the link without delay, and over the slow one."""
     found = []
     with ramify.Engine() as engine:
-        backends = {"in process": engine, "request by request": single, "shipped": shipped}
+        backends: dict[str, Any] = {
+            "in process": engine,
+            "single, no delay": ramify.RemoteBackend(url, ship="never"),
+            "single": ramify.RemoteBackend(slow, ship="never"),
+            "shipped, no delay": ramify.RemoteBackend(url),
+            "shipped": ramify.RemoteBackend(slow),
+        }
         for program in (chain, tree):
             runs = {name: lambda n, p=program, b=backend: p.run(n, backend=b) for name, backend in backends.items()}
             found.append((str(program.__doc__).rstrip("."), compare(runs, rounds)))
@@ -137,16 +137,19 @@ def to_markdown(waits: list[tuple[str, dict[str, float]]], rates: dict[str, floa
     """Return the results as a page."""
     lines = ["# Serving", "", "  \n".join(f"{name}: {value}" for name, value in machine().items()), ""]
     lines += [
-        f"Dependent generations over a link with {DELAY_MS} ms of delay (round trip), embedded model, median ms:",
+        f"Dependent generations, embedded model, median ms in turns; the slow link has {DELAY_MS} ms of delay (round",
+        "trip), and what it adds, in delays, is how many round trips a program waits for:",
         "",
-        "| program | in process | request by request | shipped | shipped costs more than in process by |",
-        "|---|---|---|---|---|",
+        "| program | in process | single requests, no delay | slow link | round trips | shipped, no delay | slow link "
+        "| round trips |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, medians in waits:
-        here, single, shipped = (1000 * medians[kind] for kind in ("in process", "request by request", "shipped"))
-        lines.append(
-            f"| {name} | {here:.0f} | {single:.0f} | {shipped:.0f} | {(shipped - here) / DELAY_MS:.1f} delays |"
-        )
+        cells = [f"{1000 * medians['in process']:.0f}"]
+        for kind in ("single", "shipped"):
+            near, far = (1000 * medians[each] for each in (f"{kind}, no delay", kind))
+            cells += [f"{near:.0f}", f"{far:.0f}", f"{(far - near) / DELAY_MS:.1f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     share = rates["in process"] / rates["over HTTP"]
     lines += [
         "",
@@ -166,7 +169,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with server() as url:
         with delayed(url, DELAY_MS / 1000) as slow:
-            waits = latency(slow, arguments.rounds)
+            waits = latency(url, slow, arguments.rounds)
         rates = throughput(url, max(3, arguments.rounds // 2), arguments.clients)
     page = to_markdown(waits, rates, arguments.clients)
     arguments.output.write_text(page)

@@ -42,7 +42,7 @@ PACKAGES: dict[str, frozenset[str]] = {
     "backend": frozenset({"httpx", "jinja2", "pydantic", "rich"}),
     "backend.engine": frozenset({"torch", "numpy", "transformers", "tokenizers", "safetensors", "huggingface_hub"})
     | {"jinja2", "lark", "llguidance", "outlines_core", "xgrammar", "regex"},
-    "backend.server": frozenset({"fastapi", "starlette", "uvicorn", "msgspec", "prometheus_client"})
+    "backend.server": frozenset({"fastapi", "h11", "starlette", "uvicorn", "msgspec", "prometheus_client"})
     | {"pydantic", "pydantic_settings", "typer", "rich"},
     "kernels": frozenset({"torch", "triton", "numpy"}),
 }
