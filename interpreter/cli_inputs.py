@@ -8,22 +8,26 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from ..lang.errors import ParameterError, did_you_mean
+from ..lang.typed_dicts import adapter_of
 from .cli_options import GRAPH, SCRIPT, Misuse
 from .cli_report import MODULE_NAME
 from .program import Program
 from .request_graph import RequestGraph
 from .script_program import load_script
+
+MODULES: Final = re.compile(r"""('[^']*'|"[^"]*")|\b(?:\w+\.)+(?=\w)""")  # text in quotes, or the prefix of a name
 
 
 def load_program(target: str) -> Program:
@@ -150,8 +154,8 @@ class Arguments:
     def _adapter(self, name: str, declared: Any) -> TypeAdapter[Any]:
         if name not in self._adapters:
             try:
-                self._adapters[name] = TypeAdapter(declared)
-            except PydanticUserError as error:
+                self._adapters[name] = adapter_of(declared)
+            except (PydanticUserError, TypeError) as error:
                 raise ParameterError(
                     f"{name} is of type {_spelled(declared)}, which no text or JSON stands for: "
                     "give it a default, or declare a type of plain values"
@@ -219,7 +223,8 @@ def _shown(value: Any) -> str:
 
 
 def _spelled(declared: Any) -> str:
-    return declared.__name__ if isinstance(declared, type) else str(declared).replace("typing.", "")
+    """The type as one writes it: without the modules that its parts come from."""
+    return declared.__name__ if isinstance(declared, type) else MODULES.sub(lambda found: found[1] or "", str(declared))
 
 
 def _detail(error: ValidationError) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..constraints import check_choices
 from ..errors import ParameterError, ProgramError
@@ -152,8 +152,10 @@ def _reaches(reader: Region, source: Region) -> bool:
     return reader[: len(source)] == source
 
 
-def _check_choices(node: Node, choices: Value) -> None:
+def _check_choices(node: Node, choices: Any) -> None:
+    if not isinstance(choices, tuple | list):  # an argument that was bound may be a list
+        broken(node, f"cannot choose from {choices!r}, which is no list")
     try:
-        check_choices(choices if isinstance(choices, tuple) else ())  # type: ignore[arg-type]  # it checks the items
+        check_choices(tuple(choices))
     except ParameterError as error:
         broken(node, f"cannot choose: {error}")

@@ -133,7 +133,7 @@ class Inference:
             case _:
                 if value != UNKNOWN and value != ListOf(UNKNOWN):
                     message = f"a value of type {said(value)} has no field {label.name!r}"
-                    self.report.error("E015", label.span, message, "only records have fields")
+                    self.report.error("E015", label.span, message, _why_no_field(value))
                 return UNKNOWN
 
     def _item(self, expression: ItemOf, names: Names) -> Kind:
@@ -261,6 +261,13 @@ class Inference:
                 return
         message = f"{expression.operator!r} does not order {said(left)} and {said(right)}"
         self.report.error("E014", expression.span, message, "numbers are ordered with numbers, texts with texts")
+
+
+def _why_no_field(value: Kind) -> str:
+    item = value.item if isinstance(value, ListOf) else value
+    if any(isinstance(member, Record) for member in members_of(item)):
+        return "the types of a union cannot be told apart; use one record, with fields that may be null"
+    return "only records have fields"
 
 
 def said(kind: Kind) -> str:

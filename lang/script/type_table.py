@@ -146,8 +146,9 @@ class TypeTable:
         return Record(title, tuple(kinds.items()), title == name and name in self.definitions)
 
     def _record_name(self, name: str) -> str:
-        """Return a class name for a record: its type's, or a new one."""
-        if name in self.definitions and self._open[-1:] == [name]:
+        """Return a class name for a record: its type's, where that is nothing but the record, or a new one."""
+        definition = self.definitions.get(name)
+        if definition is not None and isinstance(definition.type, TypeRecord) and self._open[-1:] == [name]:
             return name
         title = camel(name)
         number = 2

@@ -195,6 +195,16 @@ def test_a_script_runs_with_typed_inputs(call, files):
         assert (code, out) == (2, "") and message in err
 
 
+def test_records_are_inputs_of_a_script_and_of_its_twin(call, files):
+    (files / "either.rmf").write_text("@program p(x: {a: int} | {b: str})\n{{x}}{{gen y, max=2}}\n")
+    (files / "either.py").write_text(call("explain", "either.rmf", "--python")[1])
+    for name in ("either.rmf", "either.py"):
+        code, out, err = call("run", name, "--backend", "fake", "-i", 'x={"b": "q"}', "--json")
+        assert (code, err) == (0, "") and out.startswith("{") and json.loads(out)["text"].startswith('{"b": "q"}')
+        code, _, err = call("run", name, "--backend", "fake", "-i", "x={}")
+        assert code == 2 and "x='{}' is not of type" in err and "ramify" not in err.rpartition("Error:")[2]
+
+
 def test_a_script_with_errors_does_not_run(call, files):
     code, out, err = call("run", "bad.rmf", "--backend", "fake", "-i", "ticket=x")
     assert (code, out) == (2, "") and "error[E001]" in err and err.endswith("2 errors\n")

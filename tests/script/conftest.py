@@ -45,10 +45,17 @@ def examples() -> Path:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
-    """The embedded model, as the default backend."""
-    with Engine() as made, use(made):
+def shared_engine() -> Iterator[Engine]:
+    """The embedded model, made once."""
+    with Engine() as made:
         yield made
+
+
+@pytest.fixture
+def engine(shared_engine: Engine) -> Iterator[Engine]:
+    """The embedded model as the default backend, for one test: other folders' tests have a default of their own."""
+    with use(shared_engine):
+        yield shared_engine
 
 
 # ---- running -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ramify
+from ramify import RequestGraph
 from ramify.lang.script import check, explain, render_all
 
 FIXTURES = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -64,6 +65,38 @@ def test_names_of_the_twin_do_not_collide(run, twin_of):
     )
     arguments = {"s": "a", "text": "b", "ramify": 2, "index": ["c"]}
     assert run(ramify.parse_script(text), arguments)[1] == run(twin_of(text), arguments)[1]
+
+
+def test_types_that_hold_records(run, twin_of):
+    text = (
+        "@program p(given: Either | {c: str?})\n"
+        '@type Either = {k: "a", n: int} | {k: "b", s: str}\n'
+        "@type Many = list[{x: Either?, y: list[{z: bool}]}]\n"
+        "{{given}} {{gen one: Either, max=100}} {{gen many: Many, max=400}} {{many.y}}\n"
+        "@return many\n"
+    )
+    for value in ({"k": "b", "s": "é"}, {"c": None}):
+        ours, our_requests = run(ramify.parse_script(text), {"given": value})
+        theirs, their_requests = run(twin_of(text), {"given": value})
+        assert our_requests == their_requests
+        assert (ours.text(), ours.value) == (theirs.text(), theirs.value)
+
+
+def test_arguments_are_the_same_bound_and_given(run):
+    text = (
+        "@program p(xs: list[str], r: {a: list[int], b: {c: str?}}, n: float, z: int? = null)\n"
+        "Q {{select c from xs}} {{r}} {{r.a[0]}} {{n}} {{z == null}}\n"
+        "@for x in xs\n{{x}}\n@end\n@fork y in r.a as ys\n{{gen k, max=2}} {{y}}\n@end\n@return r\n"
+    )
+    script, arguments = ramify.parse_script(text), {"xs": ["a", "b"], "r": {"a": [1, 2], "b": {"c": None}}, "n": 2.5}
+    expected, requests = run(script, arguments)
+    for names in (["xs"], ["r", "n"], ["xs", "r", "n", "z"]):
+        given = {**arguments, "z": None}
+        rest = {name: given.pop(name) for name in list(given) if name not in names}
+        graph = script.compile(**given)
+        for bound in (graph, RequestGraph.from_json(graph.to_json()), script.bind(**given)):
+            found, found_requests = run(bound, rest)
+            assert (found.text(), found.value, found_requests) == (expected.text(), expected.value, requests)
 
 
 def test_too_many_items_end_both(run, twin_of):
