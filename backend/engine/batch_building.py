@@ -56,8 +56,8 @@ def _with_runs(running: RunningBatch) -> Int64:
     ids[starts] = running.next_tokens
     for index in np.flatnonzero(running.extend_lens > 1).tolist():
         req, start, count = running.reqs[index], int(starts[index]), int(running.extend_lens[index])
-        first = int(running.seq_lens[index]) - len(req.origin_input_ids)
-        ids[start : start + count] = req.output_ids[first : first + count]
+        first = int(running.seq_lens[index])  # a healed prompt's last token, or one of the output
+        ids[start : start + count] = req.token_array()[first : first + count]
     return ids
 
 

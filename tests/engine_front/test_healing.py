@@ -24,6 +24,10 @@ SAMPLINGS: list[dict[str, Any]] = [
     {"seed": 6, "stop": ["e", "Q"], "top_p": 0.9},
     {"seed": 7, "regex": "[a-z ]{2,9}[0-9]"},
     {"temperature": 0, "choices": ["fox", "fox dog", "lazy"]},
+    {
+        "seed": 8,
+        "regex": "(The quick brown fox|the lazy dog). [0-9]",
+    },  # forced text right after the prompt's last token
 ]
 
 
@@ -141,15 +145,22 @@ def test_a_token_may_span_the_border_into_the_constraint(engine: ramify.Engine) 
         assert answer.text == forbidding[0] and bridge not in answer.token_ids
 
 
-def test_any_schedule_heals_alike(model_folder: Path) -> None:
+@pytest.mark.parametrize("constraint", [{}, {"regex": "The quick brown fox jumps over the lazy dog[.!] [0-9a-z]*"}])
+def test_any_schedule_heals_alike(model_folder: Path, constraint: Any) -> None:
     prompts = [f"{'The quick brown fox. ' * (n % 3)}{word}" for n, word in enumerate(["Par", "a man?", "laz", "4"] * 3)]
     found = []
-    for parameters in ({}, {"chunked_prefill_size": 3}, {"max_total_tokens": 128}, {"page_size": 8}):
+    for parameters in (
+        {},
+        {"chunked_prefill_size": 3},
+        {"max_total_tokens": 128},
+        {"page_size": 8},
+        {"jump_forward": False},
+    ):
         with ramify.Engine(model_folder, **{"max_total_tokens": 1024, **parameters}) as engine:
-            answers = engine.generate(prompts, heal=True, seed=1, max_tokens=40, ignore_eos=True)
+            answers = engine.generate(prompts, heal=True, seed=1, max_tokens=40, ignore_eos=True, **constraint)
             found.append([(answer.text, answer.token_ids, answer.finish) for answer in answers])
             engine._front.thread.call(lambda scheduler: scheduler.check())
-    assert found[1:] == found[:1] * 3
+    assert found[1:] == found[:1] * 4
 
 
 def test_streams_and_programs_read_the_text_after_the_prompt(engine: ramify.Engine) -> None:
