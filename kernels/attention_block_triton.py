@@ -65,6 +65,28 @@ def fold_block(  # type: ignore[no-untyped-def]
     return acc, total * decay + tl.sum(weights, axis=1), higher
 
 
+@triton.jit  # type: ignore[untyped-decorator]
+def nothing_seen(BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr):  # type: ignore[no-untyped-def]
+    """(acc, total, top) before the first key."""
+    top = tl.full((BLOCK_M,), float("-inf"), tl.float32)
+    return tl.zeros((BLOCK_M, BLOCK_D), tl.float32), tl.zeros((BLOCK_M,), tl.float32), top
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def fold(  # type: ignore[no-untyped-def]
+    acc, total, top, query, key_head, value_head, slots, start, stop, lowest, highest, stride, scale, softcap,
+    BLOCK_N: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr,
+    CAUSAL: tl.constexpr, WINDOWED: tl.constexpr, CAPPED: tl.constexpr,
+):  # fmt: skip
+    """Fold positions [start, stop) block by block; see `fold_block`."""
+    for at in range(start, stop, BLOCK_N):
+        acc, total, top = fold_block(
+            acc, total, top, query, key_head, value_head, slots, at, stop, lowest, highest, stride, scale, softcap,
+            BLOCK_N, HEAD_DIM, BLOCK_D, CAUSAL, WINDOWED, CAPPED,
+        )  # fmt: skip
+    return acc, total, top
+
+
 def block_sizes(head_dim: int, dtype: torch.dtype) -> tuple[int, int]:
     """Return (keys of a block, padded head size): keys and values of a block take 32 KiB of shared memory."""
     padded = max(16, triton.next_power_of_2(head_dim))

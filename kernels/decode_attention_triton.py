@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .attention_block_triton import block_sizes, check, fold_block, operand, scaling
+from .attention_block_triton import block_sizes, check, fold, nothing_seen, operand, scaling
 from .paged_attention import AttentionSpec, PagedLayout
 
 MIN_SPAN = 256  # keys of a split: fewer are not worth a partial result
@@ -51,12 +51,7 @@ def _attend_spans(  # type: ignore[no-untyped-def]
     lowest = last - window + 1
     if WINDOWED:
         begin = tl.maximum(begin, tl.min(tl.where(real, lowest, 2147483647)))
-    # whole blocks, at least MIN_SPAN keys: a short row leaves its last splits empty
-    span = tl.maximum(tl.cdiv(end - begin, NUM_SPLITS), MIN_SPAN)
-    span = tl.cdiv(span, BLOCK_N) * BLOCK_N
-    start = begin + split * span
-    stop = tl.minimum(start + span, end)
-
+    start, stop = _split(begin, end, split, NUM_SPLITS, MIN_SPAN, BLOCK_N)
     heads = tl.num_programs(1) * GROUP
     head = kv_head * GROUP + lane % GROUP
     dims = tl.arange(0, BLOCK_D)
@@ -65,22 +60,29 @@ def _attend_spans(  # type: ignore[no-untyped-def]
         OPERAND
     )
     slots = table + tl.load(rows + tl.load(order + tile * ROWS)).to(tl.int64) * table_stride
-    key_head = key_cache + kv_head.to(tl.int64) * cache_head_stride
-    value_head = value_cache + kv_head.to(tl.int64) * cache_head_stride
-    acc = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
-    total = tl.zeros((BLOCK_M,), tl.float32)
-    top = tl.full((BLOCK_M,), float("-inf"), tl.float32)
-    for at in range(start, stop, BLOCK_N):
-        acc, total, top = fold_block(
-            acc, total, top, vectors, key_head, value_head, slots, at, stop, lowest, last, cache_stride, scale, softcap,
-            BLOCK_N, HEAD_DIM, BLOCK_D, False, WINDOWED, CAPPED,
-        )  # fmt: skip
+    at_head = kv_head.to(tl.int64) * cache_head_stride
+    acc, total, top = nothing_seen(BLOCK_M, BLOCK_D)
+    acc, total, top = fold(
+        acc, total, top, vectors, key_cache + at_head, value_cache + at_head, slots, start, stop, lowest, last,
+        cache_stride, scale, softcap, BLOCK_N, HEAD_DIM, BLOCK_D, False, WINDOWED, CAPPED,
+    )  # fmt: skip
     acc = acc / tl.where(total > 0.0, total, 1.0)[:, None]
     cell = (row * heads + head) * num_slots + first_slot + split
     if PARTIAL:
         tl.store(out_lse + cell, top + tl.log2(total), mask=real)
         shown = shown & (total > 0.0)[:, None]
     tl.store(out + cell[:, None] * HEAD_DIM + dims[None, :], acc.to(out.dtype.element_ty), mask=shown)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _split(  # type: ignore[no-untyped-def]
+    begin, end, split, NUM_SPLITS: tl.constexpr, MIN_SPAN: tl.constexpr, BLOCK_N: tl.constexpr
+):
+    """The positions of one split: whole blocks, at least MIN_SPAN keys, so a short row leaves its last splits empty."""
+    span = tl.maximum(tl.cdiv(end - begin, NUM_SPLITS), MIN_SPAN)
+    span = tl.cdiv(span, BLOCK_N) * BLOCK_N
+    start = begin + split * span
+    return start, tl.minimum(start + span, end)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .attention_block_triton import block_sizes, check, fold_block, operand, scaling
+from .attention_block_triton import block_sizes, check, fold, nothing_seen, operand, scaling
 from .paged_attention import AttentionSpec, PagedLayout
 
 _MOST_LANES = {torch.float32: 32, torch.bfloat16: 128, torch.float16: 128}  # matrix rows of a tile
@@ -53,29 +53,22 @@ def _attend_tiles(  # type: ignore[no-untyped-def]
         shown = real[:, None] & (dims < HEAD_DIM)[None, :]
         vectors = tl.load(query + places, mask=shown, other=0.0).to(OPERAND)
         slots = table + tl.load(rows + row).to(tl.int64) * table_stride
-        key_head = key_cache + kv_head.to(tl.int64) * cache_head_stride
-        value_head = value_cache + kv_head.to(tl.int64) * cache_head_stride
-        acc = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
-        total = tl.zeros((BLOCK_M,), tl.float32)
-        top = tl.full((BLOCK_M,), float("-inf"), tl.float32)
-        begin = 0
-        if WINDOWED:
-            begin = tl.maximum(prefix + first - window + 1, 0)
+        at_head = kv_head.to(tl.int64) * cache_head_stride
+        keys, values = key_cache + at_head, value_cache + at_head
+        begin = tl.maximum(prefix + first - window + 1, 0) if WINDOWED else 0
         stop = prefix + tl.minimum(first + QUERIES, count)
         # every query of the tile sees the keys up to its first one: whole blocks of them need no causal mask
         plain = begin + tl.maximum(prefix + first + 1 - begin, 0) // BLOCK_N * BLOCK_N
-        for at in range(begin, plain, BLOCK_N):
-            acc, total, top = fold_block(
-                acc, total, top, vectors, key_head, value_head, slots, at, plain, lowest, highest,
-                cache_stride, scale, softcap, BLOCK_N, HEAD_DIM, BLOCK_D, False, WINDOWED, CAPPED,
-            )  # fmt: skip
-        for at in range(plain, stop, BLOCK_N):
-            acc, total, top = fold_block(
-                acc, total, top, vectors, key_head, value_head, slots, at, stop, lowest, highest,
-                cache_stride, scale, softcap, BLOCK_N, HEAD_DIM, BLOCK_D, True, WINDOWED, CAPPED,
-            )  # fmt: skip
-        acc = acc / tl.where(total > 0.0, total, 1.0)[:, None]
-        tl.store(out + places, acc.to(out.dtype.element_ty), mask=shown)
+        acc, total, top = nothing_seen(BLOCK_M, BLOCK_D)
+        acc, total, top = fold(
+            acc, total, top, vectors, keys, values, slots, begin, plain, lowest, highest,
+            cache_stride, scale, softcap, BLOCK_N, HEAD_DIM, BLOCK_D, False, WINDOWED, CAPPED,
+        )  # fmt: skip
+        acc, total, top = fold(
+            acc, total, top, vectors, keys, values, slots, plain, stop, lowest, highest,
+            cache_stride, scale, softcap, BLOCK_N, HEAD_DIM, BLOCK_D, True, WINDOWED, CAPPED,
+        )  # fmt: skip
+        tl.store(out + places, (acc / tl.where(total > 0.0, total, 1.0)[:, None]).to(out.dtype.element_ty), mask=shown)
 
 
 def extend_attention(

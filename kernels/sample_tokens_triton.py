@@ -38,13 +38,8 @@ def _above(row, num_tokens, peak, inverse, bits, BLOCK: tl.constexpr):  # type: 
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _sample(  # type: ignore[no-untyped-def]
-    logits, rows, temperatures, uniforms, top_ks, top_ps, min_ps, tokens, peaks, num_tokens, stride,
-    BLOCK: tl.constexpr, ONE: tl.constexpr,
-):  # fmt: skip
-    """Program i: row rows[i]. Bits `lowest` and up are kept; ONE are the bits of 1.0, the heaviest token's weight."""
-    index = tl.program_id(0).to(tl.int64)
-    row = logits + tl.load(rows + index).to(tl.int64) * stride
+def _highest(row, num_tokens, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The highest logit, the lowest id that has it, and whether there is a NaN."""
     lane = tl.arange(0, BLOCK)
     best = tl.full((BLOCK,), float("-inf"), tl.float32)
     where = tl.full((BLOCK,), 0, tl.int32)
@@ -57,7 +52,18 @@ def _sample(  # type: ignore[no-untyped-def]
         best = tl.maximum(best, values)
     peak = tl.max(best)
     token = tl.min(tl.where(best == peak, where, 2147483647))
-    is_broken = tl.max(broken) > 0
+    return peak, token, tl.max(broken) > 0
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _sample(  # type: ignore[no-untyped-def]
+    logits, rows, temperatures, uniforms, top_ks, top_ps, min_ps, tokens, peaks, num_tokens, stride,
+    BLOCK: tl.constexpr, ONE: tl.constexpr,
+):  # fmt: skip
+    """Program i: row rows[i]. Bits `lowest` and up are kept; ONE are the bits of 1.0, the heaviest token's weight."""
+    index = tl.program_id(0).to(tl.int64)
+    row = logits + tl.load(rows + index).to(tl.int64) * stride
+    peak, token, is_broken = _highest(row, num_tokens, BLOCK)
     tl.store(peaks + index, tl.where(is_broken, float("nan"), peak))
     temperature = tl.load(temperatures + index)
     if (temperature > 0.0) & (peak > float("-inf")) & (peak < float("inf")) & (is_broken == 0):

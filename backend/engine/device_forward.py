@@ -48,11 +48,11 @@ class DeviceForward:
         is_captured = self._capture is not None and num <= MAX_CAPTURED
         columns, shares = self._inputs.decode(batch, bucket(num) if is_captured else num)
         if is_captured:
-            return Logits(self._replay(columns, shares)[:num], offsets)
+            return Logits(self._replay(columns, shares=shares)[:num], offsets)
         view = self._inputs.decode_view(columns, shares=shares, max_seq_len=int(batch.seq_lens.max()))
         return Logits(self._model.forward(view, self._pool), offsets)
 
-    def _replay(self, columns: Tensor, shares: bool) -> Tensor:
+    def _replay(self, columns: Tensor, *, shares: bool) -> Tensor:
         key = (columns.shape[1], shares)
         if key not in self._captured:
             assert self._capture is not None
