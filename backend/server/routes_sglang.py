@@ -37,7 +37,7 @@ def routes(service: Service) -> APIRouter:
     async def generate(body: GenerateBody, http: HttpRequest) -> Response:
         if not service.settings.lenient:
             check_known(body)
-        wanted, is_list = asked(body, service)
+        wanted, is_list = await asked(body, service)
         call = _Call(service, wanted, is_list=is_list)
         if body.stream:
             return await stream_response(http, call.events())

@@ -5,6 +5,7 @@ Raises errors of the tree for what cannot be done. Called by the SGLang routes.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from ...lang.errors import ParameterError, UnsupportedError
 from ...lang.sampling import Sampling
 from ..api import Hints, Markup, Request, Tokens, new_id
 from ..engine.tokenizer import Tokenizer
-from .service import Service
+from .service import LONG_TEXT, Service
 from .sglang_bodies import UNSUPPORTED_FIELDS, UNSUPPORTED_PARAMS, GenerateBody, SamplingParams
 
 DEFAULT_MAX_NEW_TOKENS = 128
@@ -43,8 +44,15 @@ class Asked:
     input_logprobs: InputLogprobs
 
 
-def asked(body: GenerateBody, service: Service) -> tuple[list[Asked], bool]:
-    """Return what each prompt asks for, and whether the answer is a list."""
+async def asked(body: GenerateBody, service: Service) -> tuple[list[Asked], bool]:
+    """Return what each prompt asks for, and whether the answer is a list. Long texts are read beside the event loop."""
+    texts = [body.text] if isinstance(body.text, str) else body.text or []
+    if sum(map(len, texts)) < LONG_TEXT:
+        return _asked(body, service)
+    return await asyncio.to_thread(_asked, body, service)
+
+
+def _asked(body: GenerateBody, service: Service) -> tuple[list[Asked], bool]:
     for name in UNSUPPORTED_FIELDS:
         if getattr(body, name):
             raise UnsupportedError(f"{name} is not supported by this server")
