@@ -137,8 +137,8 @@ def to_markdown(waits: list[tuple[str, dict[str, float]]], rates: dict[str, floa
     """Return the results as a page."""
     lines = ["# Serving", "", "  \n".join(f"{name}: {value}" for name, value in machine().items()), ""]
     lines += [
-        f"Dependent generations, embedded model, median ms in turns; the slow link has {DELAY_MS} ms of delay (round",
-        "trip), and what it adds, in delays, is how many round trips a program waits for:",
+        f"Dependent generations, embedded model, median ms in turns; the slow link has {DELAY_MS} ms of delay (there and",
+        "back). What it adds, in delays, is how many round trips a program waits for:",
         "",
         "| program | in process | single requests, no delay | slow link | round trips | shipped, no delay | slow link "
         "| round trips |",
@@ -152,6 +152,8 @@ def to_markdown(waits: list[tuple[str, dict[str, float]]], rates: dict[str, floa
         lines.append(f"| {name} | {' | '.join(cells)} |")
     share = rates["in process"] / rates["over HTTP"]
     lines += [
+        "",
+        "Client, server and engine share this machine's cores.",
         "",
         f"{clients} clients, rows of 64 tokens: over HTTP at {share:.0%} of the rate in the process "
         f"({4 * clients * 64 / rates['over HTTP']:.0f} against {4 * clients * 64 / rates['in process']:.0f} tokens/s).",
