@@ -29,14 +29,16 @@ def open_backend(name: str, model: str | None, options: Mapping[str, Any]) -> It
 
     from .backend import registry
 
-    plugin, model = _plugin_of(name, model)
+    plugin, first = _plugin_of(name, model)
     make = registry.load("backends", plugin)
     known = inspect.signature(make).parameters
+    if model is not None and "model" not in known:
+        raise ParameterError(f"the backend {plugin!r} loads no model; leave out --model")
     for option in options:
         if option not in known:
             hint = did_you_mean(option, known) or f"; there are {', '.join(known)}"
             raise ParameterError(f"the backend {plugin!r} has no option {option!r}{hint}")
-    backend: Backend = make(**options) if model is None else make(model, **options)
+    backend: Backend = make(**options) if first is None else make(first, **options)
     try:
         _ = backend.capabilities
         yield backend

@@ -57,12 +57,14 @@ def programs_of(path: Path) -> dict[str, Program]:
 
 
 def split_target(target: str) -> tuple[Path, str | None]:
-    """Split `FILE:NAME`; the file must be there."""
+    """Split `FILE:NAME`; the file must be there, and one that can hold several programs where there is a name."""
     path, colon, name = target.rpartition(":")
     if not colon or Path(target).is_file():
         path, name = target, ""
     if not Path(path).is_file():
         raise Misuse(f"there is no file {path}")
+    if name and Path(path).suffix in (SCRIPT, GRAPH):
+        raise Misuse(f"{path} is one program; leave out :{name}")
     return Path(path), name or None
 
 

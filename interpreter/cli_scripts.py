@@ -131,6 +131,8 @@ def explain(
             typer.echo(f"{target.upper()}: {CODES[target.upper()]}")
         elif re.fullmatch(r"[A-Za-z]\d+", target) and not Path(target).exists():
             raise Misuse(f"there is no code {target}; there are {', '.join(CODES)}")
+        elif not _is_script(target):
+            raise Misuse(f"{target} is neither a script ({SCRIPT}) nor a code such as E010")
         else:
             typer.echo(twin_of(_text_of(target), _name_of(target)), nl=False)
 

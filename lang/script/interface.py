@@ -31,7 +31,8 @@ class Interface:
         """Report a name that cannot be given."""
         name, span = label.name, label.span
         if name in KEYWORDS or keyword.iskeyword(name):
-            self.report.error("E013", span, f"{name!r} is a word of the language and cannot name {what}", "rename it")
+            language = "the language" if name in KEYWORDS else "Python"
+            self.report.error("E013", span, f"{name!r} is a word of {language} and cannot name {what}", "rename it")
         elif name in FUNCTIONS or name in BUILT_IN:
             kind = "function" if name in FUNCTIONS else "type"
             self.report.error("E013", span, f"{name!r} is a {kind} and cannot name {what}", "rename it")

@@ -181,6 +181,8 @@ def test_explain_tells_what_a_code_means(call, files):
     code, _, err = call("explain", "E999")
     assert code == 2 and "there is no code E999" in err
     assert call("explain", "bad.rmf")[0] == 2
+    code, _, err = call("explain", "programs.py")
+    assert code == 2 and "programs.py is neither a script (.rmf) nor a code" in err
 
 
 def test_a_script_runs_with_typed_inputs(call, files):
@@ -266,6 +268,8 @@ def test_the_name_of_the_file_says_in_which_form(call, files, name, start):
         (["programs.py"], 2, "several programs: fine, decides, wrong"),
         (["programs.py:decides"], 1, "programs.py:11"),
         (["bad.rmf"], 2, "error[E001]"),
+        (["good.rmf:triage"], 2, "good.rmf is one program; leave out :triage"),
+        (["good.rmf", "--tokens", "--backend", "fake", "--model", "x"], 2, "loads no model; leave out --model"),
         (["broken.json"], 1, "JSON"),
     ],
 )
