@@ -41,7 +41,7 @@ def apply_token_mask(logits: Tensor, rows: Tensor, mask: Tensor) -> None:
         forbid_tokens(logits, rows, mask)
         return
     if logits.device.type != "cpu":
-        logits[rows] = logits[rows].masked_fill_(~_unpacked(mask, num_tokens), float("-inf"))
+        logits[rows] = logits[rows].masked_fill_(~unpacked(mask, num_tokens), float("-inf"))
         return
     library = native.library() if logits.dtype == torch.float32 and logits.stride(1) == 1 else None
     if library is not None:
@@ -58,7 +58,7 @@ def apply_token_mask(logits: Tensor, rows: Tensor, mask: Tensor) -> None:
         logits[row].add_(row_bias)
 
 
-def _unpacked(mask: Tensor, num_tokens: int) -> Tensor:
+def unpacked(mask: Tensor, num_tokens: int) -> Tensor:
     """Return (k, num_tokens) bool from (k, words) int32: True where the token's bit is set."""
     shifts = torch.arange(32, dtype=torch.int32, device=mask.device)
     return ((mask.unsqueeze(-1) >> shifts) & 1).flatten(1)[:, :num_tokens].bool()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..api import TokenLogprob
 from .batch import ScheduleBatch
+from .device_sampling import logprob_columns
 from .draw import block_sums
 from .heaviest import heaviest
 from .vocabulary import Vocabulary
@@ -26,6 +27,8 @@ def token_logprobs(
 
     Ties among the most likely go to the lower id.
     """
+    if logits.device.type != "cpu":
+        return device_logprobs(logits, rows, token_ids, num_top, vocabulary)
     entries: list[TokenLogprob] = []
     for start in range(0, len(rows), _SLICE):
         part = slice(start, start + _SLICE)
@@ -41,6 +44,17 @@ def token_logprobs(
             top = _ordered(top_ids[i], top_values[i])[: wanted[i]]
             entries.append(TokenLogprob(token_id, own_values[i], vocabulary.token_text(token_id), top))
     return entries
+
+
+def device_logprobs(
+    logits: Tensor, rows: NDArray[np.int64], token_ids: NDArray[np.int64], num_top: list[int], vocabulary: Vocabulary
+) -> list[TokenLogprob]:
+    """Do what `token_logprobs` does, for logits on a device: all rows at once, one answer back."""
+    ids, values = logprob_columns(logits, rows, token_ids, min(max(num_top), logits.shape[1]))
+    return [
+        TokenLogprob(own[0], logprobs[0], vocabulary.token_text(own[0]), _ordered(own[1:], logprobs[1:])[:wanted])
+        for own, logprobs, wanted in zip(ids.tolist(), values.tolist(), num_top, strict=True)
+    ]
 
 
 def prompt_logprobs(

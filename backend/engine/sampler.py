@@ -15,6 +15,7 @@ from torch import Tensor
 from ...lang.errors import DeadEndError, RamifyError, RequestError
 from .batch import BatchResult, ScheduleBatch
 from .columns import Columns, all_columns, legal_columns
+from .device_sampling import sample_rows
 from .draw import draw
 from .forward_batch import Logits
 from .grammar.api import num_mask_words
@@ -135,6 +136,19 @@ class Sampler:
         self, part: Columns, reqs: list[Req], features: NDArray[np.uint8], failed: dict[int, RamifyError]
     ) -> NDArray[np.int64]:
         """Return a token for each of the part's rows; adds those that have none to `failed`."""
+        if part.values.device.type != "cpu":
+            columns, peaks = self._choose_on_device(part, reqs, features)
+        else:
+            columns, peaks = self._choose_here(part, reqs, features)
+        for index in np.flatnonzero(~np.isfinite(peaks)).tolist():
+            place = int(part.places[index])
+            failed.setdefault(place, _failure(float(peaks[index]), reqs[place]))
+        return part.tokens(columns)
+
+    def _choose_here(
+        self, part: Columns, reqs: list[Req], features: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return each row's column and its highest logit."""
         columns, peaks = part.best()
         is_random = (features[part.places] & RANDOM > 0) & np.isfinite(peaks)
         if part.num_legal is not None:  # where there is no choice there is nothing to draw
@@ -143,17 +157,29 @@ class Sampler:
         if len(random):
             chosen = [reqs[place] for place in part.places[random].tolist()]
             columns[random] = self._draw(part.take(random), chosen, peaks[random])
-        for index in np.flatnonzero(~np.isfinite(peaks)).tolist():
-            place = int(part.places[index])
-            failed.setdefault(place, _failure(float(peaks[index]), reqs[place]))
-        return part.tokens(columns)
+        return columns, peaks
+
+    def _choose_on_device(
+        self, part: Columns, reqs: list[Req], features: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The same with the same uniforms, greedy rows and random ones in one launch."""
+        table = self._table
+        rows, uniforms = self._uniforms([reqs[place] for place in part.places.tolist()])
+        temperatures = np.where(features[part.places] & RANDOM > 0, table.temperature[rows], 0.0)
+        drawn = (temperatures, uniforms, table.top_k[rows], table.top_p[rows], table.min_p[rows])
+        return sample_rows(part.values, part.rows, drawn)
+
+    def _uniforms(self, reqs: list[Req]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the requests' rows in the table, and their uniform numbers for the next token."""
+        rows = np.fromiter((req.row for req in reqs), dtype=np.int64)
+        # the draw that heals a prompt comes before the first, so that the others are what they are without it
+        positions = np.fromiter((len(req.output_ids) - (req.healing is not None) for req in reqs), dtype=np.int64)
+        return rows, self._table.uniforms(rows, positions)
 
     def _draw(self, weights: Tensor, reqs: list[Req], peaks: NDArray[np.float32]) -> NDArray[np.int64]:
         """Draw a column for each row of the logits `weights`, whose maxima are `peaks`; overwrites `weights`."""
         table = self._table
-        rows = np.fromiter((req.row for req in reqs), dtype=np.int64)
-        # the draw that heals a prompt comes before the first, so that the others are what they are without it
-        positions = np.fromiter((len(req.output_ids) - (req.healing is not None) for req in reqs), dtype=np.int64)
+        rows, uniforms = self._uniforms(reqs)
         temperature, peak = (
             torch.from_numpy(column).to(weights.device).unsqueeze(-1) for column in (table.temperature[rows], peaks)
         )
@@ -161,7 +187,7 @@ class Sampler:
         weights.div_(temperature).sub_(peak / temperature).exp_()
         tokens = draw(
             weights,
-            table.uniforms(rows, positions),
+            uniforms,
             top_k=table.top_k[rows],
             top_p=table.top_p[rows],
             min_p=table.min_p[rows],

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from ramify.kernels.token_mask import _unpacked, apply_token_mask
+from ramify.kernels.token_mask import apply_token_mask, unpacked
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -65,7 +65,7 @@ def test_the_logits_of_a_wider_tensor_may_be_a_view(implementation: str) -> None
 @pytest.mark.parametrize("num_tokens", [1, 31, 32, 100])
 def test_unpacking_as_devices_do_it_equals_numpy(num_tokens: int) -> None:
     words, bits = random_mask(3, num_tokens, seed=2)
-    assert torch.equal(_unpacked(words, num_tokens), torch.from_numpy(bits))
+    assert torch.equal(unpacked(words, num_tokens), torch.from_numpy(bits))
 
 
 def compare_triton(device: str) -> int:
