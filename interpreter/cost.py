@@ -6,9 +6,9 @@ by `RequestGraph.cost`; knows tokenizers only as something that encodes a prompt
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, takewhile
 from typing import Any
 
 from ..backend.api import Piece, Text, Tokens
@@ -78,15 +78,40 @@ class Cost:
         return 1 - self.computed_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class BatchCost(Cost):
+    """Token counts of a batch: sums over its rows, of which one cache keeps all. `longest` is that of any row.
+
+    `common_prefix`: tokens with which the prompts of all requests of all rows begin; they are computed once. Counted in
+    tokens, not characters: two texts that part within a word part before that word's token.
+    """
+
+    common_prefix: int = 0
+
+
 def cost_of(graph: RequestGraph, tokenizer: Any, *, generated: int | None, passes: int) -> Cost:
     """Return the cost; see `RequestGraph.cost`."""
+    walk = _walked([graph], tokenizer, generated, passes)
+    return Cost(*walk.counts(), walk.of_nodes)
+
+
+def cost_of_batch(
+    graph: RequestGraph, rows: Iterable[Mapping[str, Any]], tokenizer: Any, *, generated: int | None, passes: int
+) -> BatchCost:
+    """Return the cost of a batch; see `RequestGraph.batch_cost`."""
+    walk = _walked((graph.bind(**row) for row in rows), tokenizer, generated, passes)
+    return BatchCost(*walk.counts(), walk.of_nodes, len(walk.common_prefix or ()))
+
+
+def _walked(graphs: Iterable[RequestGraph], tokenizer: Any, generated: int | None, passes: int) -> _Walk:
     for name, number in (("generated", generated), ("passes", passes)):
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 0):
             raise ParameterError(f"{name} must be a number of at least 0, got {number!r}")
     encode, template = encoder_of(tokenizer)
-    walk = _Walk(graph, encode, generated, passes)
-    walk.prompt(None, _Prompt(Conversation(chat_format(template))))
-    return walk.cost()
+    walk = _Walk(encode, generated, passes)
+    for graph in graphs:
+        walk.graph(graph, _Prompt(Conversation(chat_format(template))))
+    return walk
 
 
 @dataclass(slots=True)
@@ -101,11 +126,11 @@ class _Prompt:
 
 
 class _Walk:
-    """One pass over a graph, prompt by prompt."""
+    """One pass over a graph, prompt by prompt; the tree and the counts go on from graph to graph."""
 
-    def __init__(self, graph: RequestGraph, encode: Encode, generated: int | None, passes: int) -> None:
-        self.nodes = graph.nodes
-        self.children = _children(graph.nodes)
+    def __init__(self, encode: Encode, generated: int | None, passes: int) -> None:
+        self.nodes: Sequence[Node] = ()
+        self.children: dict[int | None, list[Node]] = {}
         self.encode = encode
         self.generated = generated
         self.passes = passes
@@ -115,11 +140,18 @@ class _Walk:
         self.tree: dict[int, Any] = {}
         self.fresh = count(1)
         self.of_nodes: dict[int, int] = {}
+        self.common_prefix: list[int] | None = None  # of all prompts so far
         self.requests = self.prompt_tokens = self.computed = self.num_generated = self.longest = 0
 
-    def cost(self) -> Cost:
-        """Return the sums."""
-        return Cost(self.requests, self.prompt_tokens, self.computed, self.num_generated, self.longest, self.of_nodes)
+    def graph(self, graph: RequestGraph, prompt: _Prompt) -> None:
+        """Walk over a whole graph."""
+        self.nodes, self.children = graph.nodes, _children(graph.nodes)
+        self.lens, self.answers, self.items = {}, {}, {}
+        self.prompt(None, prompt)
+
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Return the sums, in the order of `Cost`."""
+        return self.requests, self.prompt_tokens, self.computed, self.num_generated, self.longest
 
     def prompt(self, start: int | None, prompt: _Prompt) -> None:
         """Walk along one prompt, and the branches that leave it, to its end."""
@@ -236,6 +268,9 @@ class _Walk:
 
     def _request(self, ids: list[int], answer: list[int]) -> None:
         """Count a request, and put its tokens where later ones find them; the last one is never cached."""
+        shared = ids if self.common_prefix is None else self.common_prefix
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(shared, ids, strict=False))
+        self.common_prefix = [token for token, _ in same]
         matched = 0
         node = self.tree
         for token in ids:

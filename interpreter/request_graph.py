@@ -13,7 +13,7 @@ from .streams import AsyncStream, Stream
 
 if TYPE_CHECKING:
     from .batch import Row
-    from .cost import Cost
+    from .cost import BatchCost, Cost
     from .graph_program import GraphProgram
 
 
@@ -83,6 +83,22 @@ class RequestGraph(GraphFacts):
         from .cost import cost_of
 
         return cost_of(self, tokenizer, generated=generated, passes=passes)
+
+    def batch_cost(
+        self, rows: Iterable[Mapping[str, Any]], tokenizer: Any, *, generated: int | None = None, passes: int = 1
+    ) -> BatchCost:
+        """Return what a batch costs, and with how many tokens all its prompts begin; parameters as for `cost`.
+
+        >>> import ramify
+        >>> @ramify.function
+        ... def answer(s, question):
+        ...     s += "Be brief. " + question + ramify.gen("answer", max_tokens=5)
+        >>> answer.compile().batch_cost([{"question": "Why ?"}, {"question": "Why not ?"}], str.split).common_prefix
+        3
+        """
+        from .cost import cost_of_batch
+
+        return cost_of_batch(self, rows, tokenizer, generated=generated, passes=passes)
 
     def optimized(self) -> RequestGraph:
         """Return a graph that does the same with constants folded, dead nodes left out and branches in cache order."""

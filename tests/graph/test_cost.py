@@ -6,6 +6,7 @@ import pytest
 
 import ramify
 from ramify import function, gen, select
+from ramify.backend.api import Text
 
 EXACT = {"max_tokens": 7, "ignore_eos": True, "temperature": 0}
 
@@ -53,6 +54,40 @@ def test_counts_are_those_of_the_engine(program, engine):
     assert (cost.prompt_tokens, cost.computed_tokens) == (prompt, computed)
     assert cost.generated_tokens == 7 * cost.requests
     assert cost.shared > 0.4 and cost.longest > 60
+
+
+@pytest.mark.parametrize("program", [tree, chain], ids=["tree", "chain"])
+def test_a_batch_costs_what_the_engine_computes_for_it(program, engine):
+    rows = [{"topic": topic} for topic in ("cats and dogs", "cats and mice", "cars")]
+    graph = program.compile()
+    cost = graph.batch_cost(rows, engine)
+    engine.flush_cache()
+    before = engine.stats()
+    assert all(isinstance(row, ramify.Ok) for row in graph.run_batch(rows, backend=engine, concurrency=1))
+    after = engine.stats()
+    assert cost.prompt_tokens == after.prompt_tokens - before.prompt_tokens
+    cached = after.cached_tokens - before.cached_tokens
+    assert cost.computed_tokens == cost.prompt_tokens - cached
+    assert cost.prompt_tokens == sum(graph.bind(**row).cost(engine).prompt_tokens for row in rows)
+    assert cost.computed_tokens < sum(graph.bind(**row).cost(engine).computed_tokens for row in rows)
+
+
+def test_the_common_prefix_is_counted_in_tokens(engine):
+    """Two texts that part within a word part before that word's token, whatever characters they share."""
+
+    @function(**EXACT)
+    def ask(s, question):
+        s += "Tell me the name of the " + question + gen("answer")
+
+    rows = [{"question": "elephant and the lion"}, {"question": "elevator"}]
+    encode = engine.tokenizer.encode_prompt
+    first, second = (encode((Text("Tell me the name of the " + row["question"]),)) for row in rows)
+    same = next(i for i, (one, other) in enumerate(zip(first, second, strict=False)) if one != other)
+    cost = ask.compile().batch_cost(rows, engine)
+    assert cost.common_prefix == same > 0
+    alone = ask.compile().batch_cost(rows[:1], engine)
+    assert alone.common_prefix == len(first)
+    assert ask.compile().batch_cost([], engine).common_prefix == 0
 
 
 def test_a_select_scores_each_choice(engine):
