@@ -1,4 +1,4 @@
-"""Sampling as it is done for logits on a device, on the CPU against what the CPU itself does; then an engine on CUDA."""
+"""Sampling as it is done for logits on a device, on the CPU against the CPU's own way; then an engine on CUDA."""
 
 from __future__ import annotations
 
