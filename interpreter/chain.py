@@ -40,6 +40,7 @@ from .generation import Answer, run_gen, run_select
 from .resolve import gather, resolve
 from .run import Delta, Run
 from .values import Meta, Slot, Variable
+from .waiting import value_of
 
 T = TypeVar("T")
 
@@ -158,7 +159,7 @@ class Chain:
 
     async def _await(self, future: Future[T]) -> T:
         try:
-            return await asyncio.shield(asyncio.wrap_future(future))
+            return await value_of(future)
         finally:
             self._deliver(future)
 
@@ -230,7 +231,7 @@ class Chain:
 
     async def _drain(self) -> None:
         if self._origin is not None:
-            origin = await asyncio.shield(asyncio.wrap_future(self._origin.future))
+            origin = await value_of(self._origin.future)
             self._conversation, self._origin = origin.copy(), None
         while self._pending:
             item = self._pending.popleft()

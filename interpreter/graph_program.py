@@ -32,6 +32,7 @@ from .replay_traced import TracedControl
 from .request_graph import RequestGraph
 from .resolve import compute
 from .state import AsyncState, Writer
+from .waiting import watched
 
 if TYPE_CHECKING:
     from .batch import BatchOptions
@@ -156,7 +157,7 @@ def _record(graph: GraphFacts, replay: Replay, chain: Chain) -> Any:
 async def _record_async(graph: GraphFacts, replay: Replay, chain: Chain) -> Any:
     """Do the same without blocking the event loop."""
     while not replay.is_done:
-        waiting = [asyncio.wrap_future(future) for future in replay.advance()]
+        waiting = [watched(future) for future in replay.advance()]
         if waiting:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         else:

@@ -6,7 +6,6 @@ by `Chain` for its operations and by `replay.py` for what control depends on.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from ..lang.ir import Argument, Reference, Value, is_constant
 from ..lang.location import at
 from .run import Run
 from .values import Meta, Variable
+from .waiting import value_of
 
 
 async def resolve(run: Run, value: Value, location: str | None) -> Any:
@@ -33,7 +33,7 @@ async def wait_for(run: Run, node: int, name: str) -> Variable:
     """Wait for the variable `name` of a node of any branch."""
     slot = run.slots[node, name]
     slot.chain.start()
-    return await asyncio.shield(asyncio.wrap_future(slot.future))
+    return await value_of(slot.future)
 
 
 def compute(run: Run, value: Value, location: str | None) -> Any:

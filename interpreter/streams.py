@@ -16,6 +16,7 @@ from .execution import Execution
 from .result import Result
 from .run import Delta, Run
 from .values import Meta, Slot
+from .waiting import value_of
 
 T = TypeVar("T")
 
@@ -140,12 +141,12 @@ class AsyncStream:
     async def get(self, name: str) -> Any:
         """The value of a variable, as soon as it is there."""
         slot = await self._slot(name)
-        return (await asyncio.shield(asyncio.wrap_future(slot.future))).value
+        return (await value_of(slot.future)).value
 
     async def meta(self, name: str) -> Meta:
         """The meta data of a variable, as soon as it is there."""
         slot = await self._slot(name)
-        return (await asyncio.shield(asyncio.wrap_future(slot.future))).meta
+        return (await value_of(slot.future)).meta
 
     async def text(self) -> str:
         """The whole text, at the end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -306,3 +307,16 @@ def test_a_failure_in_one_branch_ends_the_others(nodes_of):
     program = graph.program()
     with pytest.raises(ramify.GenError, match="boom"):
         function(lambda s: program(s)).run(backend=FakeBackend(answer, delay=delay))
+
+
+def test_a_failure_that_control_meets_is_raised_and_not_told_twice(caplog):
+    """The event loop has nothing to say about a future that nobody asked: the run raises what went wrong."""
+    script = ramify.parse_script("@program p()\nQ {{gen x: int}}\n@if x > 1\n{{gen y}}\n@end\n")
+
+    async def main():
+        with pytest.raises(ramify.GenError, match="boom"):
+            await script.arun(backend=FakeBackend(failures={0: ramify.BackendError("boom")}))
+
+    asyncio.run(main())
+    gc.collect()
+    assert not caplog.records

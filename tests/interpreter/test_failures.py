@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
 import signal
 import subprocess
 import sys
@@ -289,20 +290,27 @@ def test_ctrl_c_ends_the_run_and_its_requests():
         assert process.communicate(timeout=20)[0] == "interrupted 0 1\n"
 
 
-def test_cancelling_arun_aborts():
-    backend = FakeBackend(delay=30)
+def blocking(s):
+    s += "x" + gen("a")
+    return s["a"]
 
-    @function
-    def program(s):
-        s += "x" + gen("a")
-        return s["a"]
+
+async def awaiting(s):
+    s += "x" + gen("a")
+    return await s.get("a")
+
+
+@pytest.mark.parametrize("body", [blocking, awaiting])
+def test_cancelling_arun_aborts_without_a_word(body, caplog):
+    backend = FakeBackend(delay=30)
 
     async def main():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(program.arun(backend=backend), 0.1)
+            await asyncio.wait_for(function(body).arun(backend=backend), 0.1)
 
     asyncio.run(main())
-    assert backend.in_flight == 0 and len(backend.aborted) == 1
+    gc.collect()
+    assert backend.in_flight == 0 and len(backend.aborted) == 1 and not caplog.records
 
 
 VARIABLE = contextvars.ContextVar("test_variable", default="unset")
