@@ -261,7 +261,6 @@ class GraphBackend(Backend, Protocol):
         ...
 
 
-@runtime_checkable
 class ConnectingBackend(Backend, Protocol):
     """A backend elsewhere, whose first `capabilities` wait for an answer over the network."""
 

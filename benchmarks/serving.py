@@ -137,7 +137,8 @@ def to_markdown(waits: list[tuple[str, dict[str, float]]], rates: dict[str, floa
     """Return the results as a page."""
     lines = ["# Serving", "", "  \n".join(f"{name}: {value}" for name, value in machine().items()), ""]
     lines += [
-        f"Dependent generations, embedded model, median ms in turns; the slow link has {DELAY_MS} ms of delay (there and",
+        "Dependent generations, embedded model, median ms in turns; the slow link has "
+        f"{DELAY_MS} ms of delay (there and",
         "back). What it adds, in delays, is how many round trips a program waits for:",
         "",
         "| program | in process | single requests, no delay | slow link | round trips | shipped, no delay | slow link "

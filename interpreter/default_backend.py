@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from types import TracebackType
+from typing import cast
 
 from ..backend.api import Backend
 from ..lang.errors import BackendError, ParameterError
 
 _USED: ContextVar[Backend | None] = ContextVar("ramify_backend", default=None)
+_MEMBERS = ("capabilities", "generate", "score", "close")
 
 
 class _Default:
@@ -80,6 +82,8 @@ def resolve_backend(backend: Backend | None = None) -> Backend:
 
 def check_backend(backend: object) -> Backend:
     """Return `backend` if it is one, or raise `ParameterError`."""
-    if not isinstance(backend, Backend) or isinstance(backend, type):
+    # Looked for in the class first: reading `capabilities` may ask a server.
+    has_all = all(hasattr(type(backend), name) or hasattr(backend, name) for name in _MEMBERS)
+    if not has_all or isinstance(backend, type):
         raise ParameterError(f"backend must have generate, score, close and capabilities; got {backend!r}")
-    return backend
+    return cast(Backend, backend)

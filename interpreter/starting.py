@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..backend.api import Backend, ConnectingBackend, GraphBackend
 from ..lang.errors import ProgramError
@@ -103,8 +103,8 @@ class RowStarter:
 
 async def _connect(backend: Backend) -> None:
     """Let a backend elsewhere say what it can do; later that would block."""
-    if isinstance(backend, ConnectingBackend):
-        await backend.connect()
+    if hasattr(type(backend), "connect"):  # `isinstance` would read `capabilities`
+        await cast(ConnectingBackend, backend).connect()
 
 
 def _execution(

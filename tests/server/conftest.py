@@ -23,12 +23,13 @@ class Server:
 
     process: subprocess.Popen[str]
     url: str
+    client: httpx.Client
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=60, **options)
+        return self.client.get(path, **options)
 
     def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, timeout=60, **options)
+        return self.client.post(path, json=body, **options)
 
     def stats(self) -> dict[str, float]:
         """The engine's counts, read off /metrics."""
@@ -69,6 +70,7 @@ def until(condition: Callable[[], bool], seconds: float) -> None:
 def start_server() -> Iterator[Callable[..., Server]]:
     """Start servers with flags of one's own; they end with the tests."""
     processes: list[subprocess.Popen[str]] = []
+    clients: list[httpx.Client] = []
 
     def start(*flags: str) -> Server:
         program = [sys.executable, "-m", "ramify", "serve", "--port", "0", "--log-level", "warning", *flags]
@@ -79,9 +81,14 @@ def start_server() -> Iterator[Callable[..., Server]]:
         readable, _, _ = select.select([process.stdout], [], [], START_SECONDS)
         line = process.stdout.readline() if readable else ""
         assert line.startswith("ramify serves"), f"the server did not start: {line!r}, status {process.poll()}"
-        return Server(process, line.split()[-1])
+        url = line.split()[-1]
+        client = httpx.Client(base_url=url, timeout=60)
+        clients.append(client)
+        return Server(process, url, client)
 
     yield start
+    for client in clients:
+        client.close()
     for process in processes:
         process.terminate()
     for process in processes:
