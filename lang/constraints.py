@@ -154,6 +154,8 @@ def _schema_text(schema: dict[str, Any] | str) -> str:
         document = json.loads(text)
     except (TypeError, ValueError) as error:
         raise ConstraintError(f"json_schema is not a JSON document: {error}") from error
+    except RecursionError as error:
+        raise ConstraintError("json_schema is nested too deeply") from error
     if not isinstance(document, dict | bool):
         raise ConstraintError(f"json_schema must be a JSON object (or true), got {text}")
     return text

@@ -118,8 +118,21 @@ def _unheld_here(node: dict[str, Any], refused: Set[str], formats: Set[str]) -> 
             syntax = unheld_syntax(pattern) if isinstance(pattern, str) else None
             if syntax is not None:
                 yield f"{keyword} {pattern!r} with {syntax}"
+    yield from _unheld_counts(node)
     for keyword in node:
         if keyword in refused and not (keyword == "uniqueItems" and node[keyword] is False):  # asks for nothing
+            yield keyword
+
+
+def _unheld_counts(node: dict[str, Any]) -> Iterator[str]:
+    """Yield the bounds on an object's size that are not held: names may be left out, and free ones come twice."""
+    names, required = node.get("properties"), node.get("required")
+    known = set(required) if isinstance(required, list) else set()
+    is_open = isinstance(names, dict) and not known.issuperset(names)
+    least = node.get("minProperties", 0)
+    for keyword in ("minProperties", "maxProperties"):
+        repeats = keyword == "minProperties" and isinstance(least, int) and least > max(1, len(known))
+        if keyword in node and (is_open or repeats):
             yield keyword
 
 

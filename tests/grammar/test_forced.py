@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ramify.backend.engine.grammar.forced_text import MAX_RUN_LEN, ForcedText
 from ramify.lang.constraints import Choices, Constraint, JsonSchema, Regex
+from ramify.lang.errors import ConstraintError
 
 SCHEMA = JsonSchema(
     json.dumps(
@@ -163,3 +164,16 @@ def test_the_text_of_a_run_is_what_the_constraint_forces(bpe_compilers: Any, bpe
     run = matcher.forced()
     spelled = b"".join(bpe_tools.vocabulary.token_bytes[token] for token in run).decode()
     assert re.fullmatch(r'\{"name":? ?', spelled), spelled
+
+
+def test_forced_text_beyond_the_library_s_limits_is_refused_not_written(bpe_compilers: Any, bpe_tools: Any) -> None:
+    """The library stops at its limit without a word, and takes no token from there on."""
+    compile, nulls = bpe_compilers["llguidance"].compile, {"type": "array", "items": {"type": "null"}}
+    with pytest.raises(ConstraintError, match="too large"):
+        compile(JsonSchema(json.dumps({**nulls, "minItems": 1_000_000})), timeout=5)
+    either = {"anyOf": [{"type": "integer"}, {**nulls, "minItems": 1_000_000}]}
+    matcher = compile(JsonSchema(json.dumps(either)), timeout=5).matcher()
+    assert matcher.accept(bpe_tools.vocabulary.token_bytes.index(b"["))
+    assert matcher.forced() == () and bpe_tools.legal_tokens(matcher) == set()
+    long = compile(JsonSchema(json.dumps({**nulls, "minItems": 3_000, "maxItems": 3_000})), timeout=5).matcher()
+    assert bpe_tools.generate(long, random.Random(0), max_tokens=20_000) == json.dumps([None] * 3_000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +30,11 @@ from ramify.lang.schema_keywords import UNHELD_KEYWORDS, find_unheld, loosened, 
         ),
         ({"const": {"not": 1}, "enum": [{"not": 1}]}, []),
         ({"$defs": {"a": {"if": {}}}}, ["if at /$defs/a"]),
+        ({"minProperties": 1, "maxProperties": 3}, []),
+        ({"minProperties": 2, "maxProperties": 3}, ["minProperties at /"]),
+        ({"properties": {"a": {}}, "required": ["a", "b"], "minProperties": 2}, []),
+        ({"properties": {"a": {}}, "minProperties": 1}, ["minProperties at /"]),
+        ({"properties": {"a": {}}, "maxProperties": 3}, ["maxProperties at /"]),
     ],
     ids=str,
 )
@@ -125,6 +132,7 @@ def test_the_deepest_schema_is_loosened_level_by_level():
         ({"json_schema": {"$ref": "https://example.com/a"}}, "'https://example.com/a' at /, which lies outside of it"),
         ({"json_schema": {"items": {"uniqueItems": True}}}, "no mask holds: uniqueItems at /items. With strict=False"),
         ({"json_schema": "{"}, "line 1 column 2"),
+        ({"json_schema": functools.reduce(lambda inner, _: {"items": inner}, range(5000), {})}, "nested too deeply"),
         ({"grammar": "start: a\na: /x"}, "line 2 column 4 in the grammar"),
         ({"grammar": "a: /x/"}, "no rule 'start' to start with; it has a"),
         ({"grammar": "%import .secret.X\nstart: X"}, "imports from a file"),
@@ -133,7 +141,7 @@ def test_the_deepest_schema_is_loosened_level_by_level():
         ({"grammar": "// " + "x" * 70_000}, "70003 characters long; at most 65536"),
         ({"regex": "a(b"}, "at position 1"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
 def test_what_is_wrong_is_said_where_the_gen_is_written(parameters, message):
     with pytest.raises(ConstraintError, match=message):

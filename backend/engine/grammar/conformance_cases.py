@@ -163,6 +163,16 @@ JSON_TEXT: Final[tuple[tuple[Any, list[str], list[str]], ...]] = (
         ['{"a": null, "b": null}', "{}"],
         ['{"b": null, "a": null}', '{"a":null}', '{"a": null,}', '{"a": null, "a": null}', "{ }"],
     ),
+    (
+        {"type": "object", "properties": {"a": {"type": "null"}}, "additionalProperties": {"type": "integer"}},
+        [r'{"a": null, "b\n\u001f": 1}', r'{"\\u0061": 1}', r'{"\\\"": 1}'],
+        ['{"a": 1}', r'{"\u0061": 1}', r'{"a": null, "\u0061": 1}', r'{"\/": 1}', r'{"\ud83d": 1}'],
+    ),
+    (
+        {"type": "object", "patternProperties": {"^x": {"type": "null"}}, "additionalProperties": {"type": "integer"}},
+        ['{"x": null, "y": 1}'],
+        ['{"x": 1}', r'{"\u0078": 1}', r'{"y": 1, "\u0078y": 1}'],
+    ),
 )
 GRAMMAR: Final[tuple[tuple[str, list[str], list[str]], ...]] = (
     ('start: "a" ("b" | "c")+', ["ab", "acb"], ["a", "b", ""]),

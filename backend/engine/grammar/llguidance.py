@@ -19,7 +19,9 @@ from ....lang.schema_keywords import HELD_FORMATS, UNHELD_KEYWORDS
 from ...api import ConstraintKind
 from ..vocabulary import Vocabulary
 from .api import MaskRow, fill_single, mask_of, num_mask_words
-from .forced_text import ForcedText
+from .automaton import DEAD
+from .forced_text import MAX_FORCED_BYTES, ForcedText
+from .json_escapes import PLAIN, EscapeMasks, tells_names_apart
 from .json_formats import spell_out_formats
 from .json_schema import parse_schema
 from .regex_syntax import translate
@@ -44,10 +46,12 @@ class LlguidanceCompiler:
 
     def compile(self, constraint: Constraint, *, timeout: float) -> LlguidanceGrammar:
         """Return the grammar of a schema or a regex. It cannot be interrupted, so `timeout` is the caller's to keep."""
+        escapes = None
         match constraint:
             case JsonSchema(text, strict):
                 schema = parse_schema(text, refused=UNHELD_KEYWORDS, formats=HELD_FORMATS, strict=strict)
                 schema = spell_out_formats(schema)
+                escapes = self._tokens.escapes() if tells_names_apart(schema) else None
                 if schema is not False:
                     schema = {**({} if schema is True else schema), "x-guidance": WHITESPACE}
                 source, what = f"{_HEADER}%json {json.dumps(schema)}", "JSON schema"
@@ -58,12 +62,14 @@ class LlguidanceCompiler:
         matcher = llguidance.LLMatcher(self._tokenizer, source, log_level=0, limits=self._limits)
         if matcher.is_error():
             raise ConstraintError(f"the {what} cannot be compiled: {_reason(matcher.get_error())}")
-        grammar = LlguidanceGrammar(matcher, self._tokens, num_bytes=64 * len(source) + 65_536)
+        grammar = LlguidanceGrammar(matcher, self._tokens, escapes, num_bytes=64 * len(source) + 65_536)
         row = np.empty(num_mask_words(self._tokens.vocabulary.size), dtype=np.int32)
         try:  # some schemas show only here that no value satisfies them
             grammar.matcher().fill_mask(row)
         except DeadEndError as error:
-            raise ConstraintError(f"the {what} cannot be compiled: nothing satisfies it ({error})") from error
+            raise ConstraintError(
+                f"the {what} cannot be compiled: nothing satisfies it, or it is too large ({error})"
+            ) from error
         grammar.is_empty = np.array_equal(row, self._tokens.eos_mask)
         return grammar
 
@@ -82,15 +88,26 @@ class LlguidanceTokens:
         self.of_byte = {text[0]: token_id for token_id, text in spellings if len(text) == 1 and token_id not in hidden}
         self.eos_mask = mask_of(vocabulary.eos_ids, vocabulary.size)
         self.all_mask = mask_of(range(vocabulary.size), vocabulary.size)
+        self._escapes: EscapeMasks | None = None
+        self._lock = threading.Lock()
+
+    def escapes(self) -> EscapeMasks:
+        """Return the masks of escapes, made when the first schema needs them."""
+        with self._lock:
+            self._escapes = self._escapes or EscapeMasks(self.vocabulary)
+            return self._escapes
 
 
 class LlguidanceGrammar:
     """A compiled grammar: a parser at the start, which every matcher copies."""
 
-    def __init__(self, prototype: Any, tokens: LlguidanceTokens, *, num_bytes: int) -> None:
+    def __init__(
+        self, prototype: Any, tokens: LlguidanceTokens, escapes: EscapeMasks | None, *, num_bytes: int
+    ) -> None:
         self._prototype = prototype
         self._lock = threading.Lock()
         self.tokens = tokens
+        self.escapes = escapes
         self.num_bytes = num_bytes  # an estimate: the library does not tell
         self.is_empty = False  # only the empty text holds the constraint: the library says so one token late
 
@@ -105,7 +122,9 @@ class LlguidanceGrammar:
         if not self.tokens.forced.is_known:
             return ()
         text: bytes = parser.compute_ff_bytes()
-        if not text:
+        if len(text) > MAX_FORCED_BYTES:  # where it stopped at a limit of the library's, only a mask shows that
+            parser.compute_bitmask()
+        if not text or parser.is_error():
             return ()
         of_byte = self.tokens.of_byte
         spelled = [of_byte.get(byte, -1) for byte in text]
@@ -120,22 +139,24 @@ class LlguidanceGrammar:
 
 
 class LlguidanceMatcher:
-    """One sequence's parser, the tokens that must come next, and those before them for rollback."""
+    """One sequence: the parser, the tokens that must come next, how far an escape is; these also before each token."""
 
-    __slots__ = ("_address", "_before", "_buffer", "_ended", "_forced", "_grammar", "_parser")
+    __slots__ = ("_address", "_before", "_buffer", "_ended", "_escape", "_forced", "_grammar", "_parser")
 
     def __init__(
         self,
         grammar: LlguidanceGrammar,
         parser: Any,
         forced: tuple[int, ...],
-        before: tuple[tuple[int, ...], ...] = (),
+        before: tuple[tuple[tuple[int, ...], int], ...] = (),
         *,
+        escape: int = PLAIN,
         ended: bool = False,
     ) -> None:
         self._grammar = grammar
         self._parser = parser
         self._forced = forced
+        self._escape = escape
         self._before = list(before)
         self._ended = ended
         # the library's vocabulary has one token more than ours: its own end-of-sequence
@@ -163,6 +184,8 @@ class LlguidanceMatcher:
         if self._parser.is_error():
             raise DeadEndError(f"the constraint cannot go on: {_reason(self._parser.get_error())}")
         np.bitwise_and(self._buffer[: len(row)], self._grammar.tokens.all_mask, out=row)
+        if self._grammar.escapes is not None:
+            np.bitwise_and(row, self._grammar.escapes.mask(self._escape), out=row)
         if self._parser.is_accepting():
             np.bitwise_or(row, self._grammar.tokens.eos_mask, out=row)
         elif not row.any():
@@ -179,10 +202,15 @@ class LlguidanceMatcher:
             return legal
         if self._ended or token_id in vocabulary.special_ids or not vocabulary.token_bytes[token_id]:
             return False
+        escapes = self._grammar.escapes
+        escape = PLAIN if escapes is None else escapes.after(self._escape, token_id)
+        if escape == DEAD:
+            return False
         # `consume_token` of one that is not legal would leave the parser in an error for good
         if self._parser.try_consume_tokens([token_id]) != 1:
             return False
-        self._before.append(self._forced)
+        self._before.append((self._forced, self._escape))
+        self._escape = escape
         self._forced = self._forced[1:] or self._grammar.run(self._parser)
         return True
 
@@ -199,13 +227,18 @@ class LlguidanceMatcher:
             return
         if not self._parser.rollback(num_tokens):
             raise AssertionError(f"rollback failed: {self._parser.get_error()}")
-        self._forced = self._before[-num_tokens]
+        self._forced, self._escape = self._before[-num_tokens]
         del self._before[-num_tokens:]
 
     def fork(self) -> LlguidanceMatcher:
         """Return an independent matcher in the same state."""
         return LlguidanceMatcher(
-            self._grammar, self._parser.deep_copy(), self._forced, tuple(self._before), ended=self._ended
+            self._grammar,
+            self._parser.deep_copy(),
+            self._forced,
+            tuple(self._before),
+            escape=self._escape,
+            ended=self._ended,
         )
 
 
