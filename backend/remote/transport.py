@@ -20,6 +20,7 @@ from ...lang.errors import BackendError, ClosedError, RamifyError, UnreachableEr
 
 RETRIES = 2  # after the first try; only of requests of which nothing was answered
 MAX_CONNECTIONS = 256
+KEEP_ALIVE_SECONDS = 25.0  # a new connection costs a round trip or more; our server keeps them for 30
 MAX_RETRY_AFTER = 30.0  # seconds; a server that wants more patience gets no second try
 _RETRY_STATUS = frozenset({429, 502, 503, 504})
 
@@ -203,7 +204,7 @@ class _Lanes:
     async def one(self) -> AsyncIterator[httpx.AsyncClient]:
         """Lend a connection; it is kept alive for the next."""
         async with self._turns:
-            client = self._idle.pop() if self._idle else httpx.AsyncClient(timeout=self._timeout, verify=self._tls)
+            client = self._idle.pop() if self._idle else self._new()
             try:
                 yield client
             finally:
@@ -211,6 +212,10 @@ class _Lanes:
                     await client.aclose()
                 else:
                     self._idle.append(client)
+
+    def _new(self) -> httpx.AsyncClient:
+        limits = httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS)
+        return httpx.AsyncClient(timeout=self._timeout, verify=self._tls, limits=limits)
 
     async def close(self) -> None:
         """Close the connections that nobody uses now, and each of the others as soon as it is free."""
