@@ -106,4 +106,4 @@ def _within(common: Tensor, lens: Tensor, width: int) -> Tensor:
     pairs[: batch - 1] = common[: batch - 1]
     shortest = pairs.view(-1, width)[:, :-1].amin(dim=1)  # the last pair of a tile leads out of it
     # a tile of one row has it all to itself
-    return torch.minimum(shortest.repeat_interleave(width)[:batch], lens)
+    return torch.minimum(shortest.unsqueeze(1).expand(-1, width).reshape(-1)[:batch], lens)

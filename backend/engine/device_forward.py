@@ -41,6 +41,8 @@ class DeviceForward:
 
     def __call__(self, batch: ScheduleBatch) -> Logits:
         """Compute the batch, write its KV, and return the wanted logits."""
+        if self._model.device.index is not None:
+            torch.cuda.set_device(self._model.device)  # of this thread: Triton launches where that points
         wanted, offsets = wanted_positions(batch, token_positions(batch)[0])
         if not batch.is_decode or wanted is not None:
             return Logits(self._model.forward(self._inputs.ragged(batch, wanted, offsets), self._pool), offsets)
