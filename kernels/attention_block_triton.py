@@ -88,9 +88,9 @@ def fold(  # type: ignore[no-untyped-def]
 
 
 def block_sizes(head_dim: int, dtype: torch.dtype) -> tuple[int, int]:
-    """Return (keys of a block, padded head size): keys and values of a block take 32 KiB of shared memory."""
+    """Return (keys of a block, padded head size): 32 KiB of keys and values; 16 in float32, which needs registers."""
     padded = max(16, triton.next_power_of_2(head_dim))
-    return max(16, min(128, 16384 // (padded * dtype.itemsize))), padded
+    return max(16, min(128, 8192 // padded if dtype.itemsize == 2 else 2048 // padded)), padded
 
 
 def operand(query: Tensor) -> tl.dtype:

@@ -15,7 +15,7 @@ from torch import Tensor
 from .decode_attention_triton import SpanAttention, splits_for
 from .paged_attention import AttentionSpec, PagedLayout
 
-_WIDE = 64  # matrix rows of the widest tile
+_WIDE = {torch.float32: 32, torch.bfloat16: 64, torch.float16: 64}  # matrix rows of the widest tile
 _NARROW = 16  # and of the narrowest that costs the matrix units nothing
 _SLOTS_AT_ONCE = 1024
 
@@ -57,7 +57,7 @@ def tree_attention(
     """
     assert layout.order is not None
     kv_heads = key_cache.shape[1]
-    widths = tile_widths(query.shape[1] // kv_heads)
+    widths = tile_widths(query.shape[1] // kv_heads, query.dtype)
     levels = _levels(layout, widths)
     parts = []
     for level, width in enumerate(widths):
@@ -67,10 +67,10 @@ def tree_attention(
     return SpanAttention(query, key_cache, value_cache, layout, spec)(parts)
 
 
-def tile_widths(group: int) -> tuple[int, ...]:
+def tile_widths(group: int, dtype: torch.dtype) -> tuple[int, ...]:
     """Return the rows of a tile on each level, from the root: each a multiple of the next, the last one is 1."""
     narrow = max(1, _NARROW // group)
-    wide = narrow * max(1, _WIDE // (narrow * group))
+    wide = narrow * max(1, _WIDE[dtype] // (narrow * group))
     return tuple(dict.fromkeys((wide, narrow, 1)))
 
 
