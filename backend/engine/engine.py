@@ -18,7 +18,7 @@ from ..api import Capabilities, ChoiceScore, Chunk, Hints, Request, ScoreRequest
 from .engine_thread import EngineThread
 from .front import Front
 from .generation import Generation
-from .grammar.service import GrammarService
+from .grammar.service import COMPILE_TIMEOUT, GrammarService
 from .kv_manager import KVManager
 from .model_runner import ModelRunner, default_max_total_tokens
 from .model_worker import ModelWorker
@@ -49,6 +49,7 @@ class Engine:
     - `radix_cache`: keep prefixes for later requests. `policy`: order of admission. `grammar`: plugin for constraints.
     - `jump_forward`: tokens that a constraint leaves no choice about are appended without sampling and computed in one
       go; the output is the same. `heal`: heal the border between prompt and answer, for requests that do not say.
+      `compile_timeout`: seconds that compiling a constraint may take; it is an error after that.
     - `num_threads`: of torch; None leaves torch's own choice. `seed`: for requests that bring none.
 
     Thread-safe. A `Backend`: pass it wherever one is taken. Close it, or use it in a `with` block.
@@ -75,6 +76,7 @@ class Engine:
         grammar: str = "auto",
         jump_forward: bool = True,
         heal: bool = False,
+        compile_timeout: float = COMPILE_TIMEOUT,
         num_threads: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -95,11 +97,10 @@ class Engine:
             radix_cache=radix_cache,
         )
         worker = _make_worker(loaded.model, tokenizer, kv)
-        grammars = GrammarService(tokenizer.vocabulary, grammar)
+        grammars = GrammarService(tokenizer.vocabulary, grammar, timeout=compile_timeout)
         config = SchedulerConfig(chunked_prefill_size=chunked_prefill_size, jump_forward=jump_forward)
         thread.start(Scheduler(worker, kv, make_policy(), thread.emit, config))
-        self.tokenizer = tokenizer
-        self.folder = loaded.folder
+        self.tokenizer, self.folder = tokenizer, loaded.folder
         self._front = Front(thread, RequestBuilder(tokenizer, context_len=context_len, seed=seed, heal=heal), grammars)
         self._capabilities = Capabilities(
             model="ramify-embedded" if model is None else str(model),

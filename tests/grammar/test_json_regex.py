@@ -109,6 +109,7 @@ def test_a_pattern_holds_for_the_text_and_not_for_its_spelling(pattern: str, tex
         ({}, "a schema without a type at /"),
         (True, "the schema true"),
         ({"type": "strin"}, 'of type "strin"'),
+        ({"type": "string", "pattern": r"^\s$"}, "white space of all of Unicode"),
         ({"type": "number", "minimum": 1}, "minimum here"),
         ({"type": "object"}, "without additionalProperties: false"),
         ({"type": "array"}, "an array without items"),

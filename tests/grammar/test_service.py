@@ -16,7 +16,7 @@ from ramify.backend import registry
 from ramify.backend.engine.grammar import service as service_module
 from ramify.backend.engine.grammar.service import GrammarService
 from ramify.lang.constraints import Choices, Constraint, Grammar, JsonSchema, Regex
-from ramify.lang.errors import ClosedError, ConstraintError, PluginError
+from ramify.lang.errors import ClosedError, ConstraintError, ParameterError, PluginError
 
 
 @pytest.fixture
@@ -156,6 +156,12 @@ def test_what_cannot_be_enforced_fails_with_the_reason(
 ) -> None:
     with pytest.raises(ConstraintError, match=f"(?s){reason}"):
         service.compile(constraint).result(10)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "5"])
+def test_a_deadline_is_a_positive_number_of_seconds(timeout: Any, tools: Any) -> None:
+    with pytest.raises(ParameterError, match="compile_timeout must be a positive number of seconds"):
+        GrammarService(tools.vocabulary, timeout=timeout)
 
 
 def test_names_and_data_that_look_like_keywords_are_left_alone(service: GrammarService) -> None:

@@ -24,6 +24,7 @@ from ramify.lang.schema_keywords import UNHELD_KEYWORDS, find_unheld, loosened, 
         ({"format": "int32", "type": "integer"}, []),
         ({"format": ["x"]}, ["format ['x'] at /"]),
         ({"pattern": "a(?=b)"}, ["pattern 'a(?=b)' with look-ahead or look-behind at /"]),
+        ({"pattern": r"^[^\W]+[^\s-]\d$"}, []),
         (
             {"items": {"patternProperties": {r"(a)\1": {}, "(?>b": {}}}},
             [r"patternProperties '(a)\\1' with a back-reference at /items"],
@@ -40,6 +41,12 @@ from ramify.lang.schema_keywords import UNHELD_KEYWORDS, find_unheld, loosened, 
 )
 def test_keywords_are_found_by_their_place(schema, found):
     assert [str(item) for item in find_unheld(schema)] == found
+
+
+@pytest.mark.parametrize("pattern", [r"\D", r"a|\W+", r"[^\w-]", r"([\W_])*"])
+def test_a_class_that_validators_read_differently_is_not_held(pattern):
+    (found,) = find_unheld({"items": {"pattern": pattern}})
+    assert "validators have different ideas" in str(found) and str(found).endswith("at /items")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ _PAIR = re.compile(r"\\x\{([0-9a-f]+)\}-\\x\{([0-9a-f]+)\}")
 def text_regex(pattern: str) -> str:
     r"""Return the regex of the JSON spellings of the texts in which `pattern` is found, quotation marks left out.
 
-    As in JSON Schema: found anywhere unless anchored; `\d` and `\w` are ASCII.
+    As in JSON Schema: found anywhere unless anchored; `\d` and `\w` are ASCII. `\s`, which is not, is refused.
 
     >>> text_regex('^a"$')
     'a\\\\"'
@@ -37,6 +37,8 @@ def text_regex(pattern: str) -> str:
     at_start, at_end = pattern.startswith("^"), bool(re.search(r"(?<!\\)(?:\\\\)*\$\Z", pattern))
     if (at_start or at_end) and _has_bar(pattern):
         raise ConstraintError(f"pattern {pattern!r}: an anchor that belongs to one alternative only cannot be held")
+    if re.search(r"(?<!\\)(?:\\\\)*\\[sS]", pattern):
+        raise ConstraintError(rf"pattern {pattern!r}: \s and \S, white space of all of Unicode, cannot be held")
     inner = pattern[at_start : len(pattern) - at_end]
     whole = f"(?a){'' if at_start else '(?s:.*)'}(?:{inner}){'' if at_end else '(?s:.*)'}"
     return _CHARACTERS.sub(_spelled, translate(whole).pattern)
