@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+import ramify
 from ramify.backend.engine.batch import ScheduleBatch
 from ramify.backend.engine.device_forward import DeviceForward, bucket
 from ramify.backend.engine.device_inputs import DeviceInputs
 from ramify.backend.engine.forward_batch import ForwardBatch
+from ramify.backend.engine.model_runner import ModelRunner
 from ramify.backend.engine.models.llama import LlamaModel
 from ramify.backend.engine.models.loader import load_model
 from ramify.backend.engine.req import Req
@@ -197,3 +199,31 @@ def test_the_native_family_is_captured(lab: Any) -> None:
     driver = lab.driver(model)
     driver.generate([driver.add(prompt) for prompt in lab.prompts()], 4)
     assert driver.runner._on_device._captured
+
+
+@pytest.mark.parametrize("page_size", [1, 4])
+def test_an_engine_answers_the_same_through_it(page_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts in chunks, shared prefixes, retraction, forced runs, logprobs: what the scheduler makes of batches."""
+    prompts = ["The capital of France is", "The capital of France was", "Once upon a time", "2 + 2 =", "A"] * 3
+    requests: list[dict[str, Any]] = [
+        dict(max_tokens=12, temperature=0.8),
+        dict(max_tokens=30, temperature=0, regex='\\{"name": "[a-z]{2,9}", "age": [0-9]{1,3}\\}'),
+        dict(max_tokens=5, temperature=0, logprobs=2, prompt_logprobs=1),
+    ]
+    answers = []
+    make = ModelRunner.__init__
+
+    def through(self: ModelRunner, *args: Any, **options: Any) -> None:
+        make(self, *args, **options)
+        self._on_device = DeviceForward(self.model, self.pool, self.req_to_token, capture=Captures())
+
+    for init in (make, through):
+        monkeypatch.setattr(ModelRunner, "__init__", init)
+        sizes = dict(max_total_tokens=160, max_running=6, chunked_prefill_size=16, page_size=page_size)
+        with ramify.Engine(device="cpu", dtype="float32", **sizes) as engine:
+            answers.append([[vars_of(one) for one in engine.generate(prompts, **request)] for request in requests])
+    assert answers[0] == answers[1]
+
+
+def vars_of(answer: Any) -> tuple[Any, ...]:
+    return answer.text, tuple(answer.token_ids), answer.logprobs, answer.prompt_logprobs
