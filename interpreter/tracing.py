@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..backend.api import ChatTemplate
-from ..lang.errors import ProgramError
+from ..lang.errors import ProgramError, RamifyError
 from ..lang.ir import Argument, Fill, Gen, Input, Reference, RoleBegin, RoleEnd, Select, Value
 from ..lang.recorder import Recorder
 from ..lang.tracer import GraphSink, Ref
@@ -31,12 +31,17 @@ def trace(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
 
     recorder = Recorder(sink, parameters=program.parameters)
     call = program.call_with_open_arguments(args, kwargs, stand_in)
-    if not program.is_async:
-        returned = call(State(recorder))
-    elif background().is_current:
+    if program.is_async and background().is_current:
         raise ProgramError("trace() of an async program cannot be called inside one that runs on the background loop")
-    else:
-        returned = background().call(_awaited(call(AsyncState(recorder))))
+    try:
+        returned = (
+            background().call(_awaited(call(AsyncState(recorder)))) if program.is_async else call(State(recorder))
+        )
+    except (TypeError, RamifyError) as error:
+        explained = sink.explained(error)
+        if explained is None:
+            raise
+        raise explained from error
     recorder.close()
     graph = sink.graph(recorder.last, inputs, returned)
     return RequestGraph(graph.nodes, graph.end, graph.inputs, graph.result)

@@ -19,6 +19,9 @@ from .location import at, caller_location
 
 OPEN, CLOSE = "\ufdd0", "\ufdd1"  # code points that Unicode reserves for use inside a program
 PAD = "\u2003"  # goes when somebody strips or splits the text
+# Nearly everything that a program may look for, so that replacing, splitting and escaping break a mark. Not what makes
+# text a template: a mark may stand in one.
+EVERY = "".join(character for character in map(chr, range(33, 127)) if character not in "{}%$\\")
 ADVICE = "append the text as it is, or run the program instead of tracing it"
 
 
@@ -79,13 +82,14 @@ class Marks:
     def __init__(self) -> None:
         self._word = _letters(string.ascii_lowercase) + _letters(string.ascii_uppercase)
         self._origins: list[Origin] = []
-        self._pattern = re.compile(f"{PAD}{OPEN}{self._word} ([0-9]+){CLOSE}{PAD}")
-        self._trace_of = re.compile(f"{self._word}|{OPEN}[a-z]{{6}}[A-Z]{{6}} [0-9]+{CLOSE}", re.IGNORECASE)
+        self._head = f"{PAD}{OPEN}{self._word} {EVERY}"
+        self._pattern = re.compile(f"{re.escape(self._head)}([0-9]+){CLOSE}{PAD}")
+        self._trace_of = re.compile(f"{self._word}|{OPEN}[^{OPEN}{CLOSE}]{{40,300}}[0-9]{CLOSE}", re.IGNORECASE)
 
     def mark(self, value: Value, *, must_be_used: bool = True) -> MarkedText:
         """Return text that stands for `value`."""
         origin = Origin(self, value, is_used=not must_be_used)
-        text = MarkedText(f"{PAD}{OPEN}{self._word} {len(self._origins)}{CLOSE}{PAD}")
+        text = MarkedText(f"{self._head}{len(self._origins)}{CLOSE}{PAD}")
         text.origin = origin
         self._origins.append(origin)
         return text
@@ -113,6 +117,12 @@ class Marks:
         if not parts:
             return ""
         return parts[0] if len(parts) == 1 else Apply("concat", tuple(parts))
+
+    def in_words(self, message: str) -> str:
+        """Return a message with "..." for the marks in it, which may be written as `repr` does."""
+        ends = (OPEN, CLOSE, PAD)
+        opened, closed, pad = (f"(?:{end}|{re.escape(ascii(end)[1:-1])})" for end in ends)
+        return re.sub(f"{pad}?{opened}?{self._word}.*?{closed}{pad}?", "...", message)
 
     def check_used(self) -> None:
         """Raise `TraceError` for text that was made of an unknown value and went nowhere: something looked at it."""

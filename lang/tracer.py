@@ -7,6 +7,7 @@ A `Ref` may be appended, formatted, indexed, returned and given as a choice; wha
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -15,7 +16,7 @@ from .expressions import Concat, Expression
 from .graph import RequestGraph
 from .graph.values import follow, sources_of
 from .ir import Apply, Argument, Fork, Gen, Input, Join, Node, Reference, Set, Value, is_constant
-from .location import at, caller_location
+from .location import at, caller_location, raised_at
 from .marks import MarkedText, Marks
 
 ADVICE = {
@@ -199,6 +200,17 @@ class GraphSink:
                 )
             case _:
                 return found
+
+    def explained(self, error: Exception) -> TraceError | None:
+        """Return what an error of the body comes from if that is a value that is not known; else None."""
+        message = str(error)
+        words = self.marks.in_words(message)
+        if isinstance(error, TraceError) or (words == message and not re.search(r"\bRef\b", message)):
+            return None
+        return TraceError(
+            f"a value that is not known while tracing stands where it has to be known{at(raised_at(error))}: {words}; "
+            "give the argument that it comes from when tracing, or run the program instead of tracing it"
+        )
 
     def graph(self, end: int | None, inputs: Sequence[Input] = (), result: Any = None) -> RequestGraph:
         """Return what was recorded, checked; `end` is the last node of the main branch, `result` what it returned."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
+import urllib.parse
+
 import pytest
 
 import ramify
@@ -179,6 +184,58 @@ def test_text_of_another_trace_is_refused():
     function(lambda s, v: kept.append(f"{v} ") or s.__iadd__(kept[0])).compile()
     with pytest.raises(ramify.TraceError, match="was changed"):
         function(lambda s, v: s.__iadd__(f"{v}" + kept[0])).compile()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(",", ";"),
+        lambda text: text.replace("e", ""),
+        lambda text: text.split("-")[0],
+        lambda text: re.sub("[0-9]", "#", text),
+        lambda text: re.sub("[A-Za-z]", "*", text),
+        html.escape,
+        urllib.parse.quote,
+    ],
+)
+def test_what_might_change_the_value_is_refused(change):
+    """Whether it would is only known in a run, so it must not depend on what stands for the value here."""
+
+    @function
+    def program(s, topic):
+        s += change(f"{topic}, and more")
+
+    with pytest.raises(ramify.TraceError, match=r"test_traced_text\.py:[0-9]+"):
+        program.compile()
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda s, x: json.dumps({"topic": x}), "not JSON serializable"),
+        (lambda s, x: ", ".join([x, "more"]), "expected str instance"),
+        (lambda s, x: s.fork(x), r"fork needs a number of branches from 1 to 256, got \.\.\.;"),
+        (lambda s, x: gen(choices=[x, "a"]), r"choices must be strings, got \.\.\. of type Ref"),
+        (lambda s, x: gen(regex=f"[a-z]|{x}"), "is not a valid pattern"),
+    ],
+)
+def test_misuse_of_a_value_is_told_as_such(use, message):
+    @function
+    def program(s, topic):
+        s += "a" + (use(s, topic) or "")
+
+    with pytest.raises(ramify.TraceError, match=message) as caught:
+        program.compile()
+    assert "test_traced_text.py:" in str(caught.value) and "\ufdd0" not in str(caught.value)
+
+
+def test_errors_of_the_body_stay_what_they_are():
+    @function
+    def program(s, topic):
+        s += "a" + 1
+
+    with pytest.raises(TypeError, match="can only concatenate str"):
+        program.compile()
 
 
 def test_data_with_the_marks_own_characters_is_data():
