@@ -343,12 +343,12 @@ def test_a_circle_of_rules_is_no_endless_loop(compiler: GrammarCompiler, tools: 
 
 
 def test_memory_stays_bounded(compiler: GrammarCompiler, tools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ramify.backend.engine.grammar import lark_grammar
+    from ramify.backend.engine.grammar.lark import grammar as module
 
     grammar = compiler.compile(Grammar(JSON), timeout=10)
     expected = [tools.generate(grammar.matcher(), random.Random(seed), 60) for seed in range(5)]
-    monkeypatch.setattr(lark_grammar, "MAX_MASK_BYTES", 300)
-    monkeypatch.setattr(lark_grammar, "MAX_WALK_BYTES", 300)
+    monkeypatch.setattr(module, "MAX_MASK_BYTES", 300)
+    monkeypatch.setattr(module, "MAX_WALK_BYTES", 300)
     fresh = compiler.compile(Grammar(JSON), timeout=10)
     empty = fresh.num_bytes
     assert [tools.generate(fresh.matcher(), random.Random(seed), 60) for seed in range(5)] == expected

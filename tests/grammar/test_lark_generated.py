@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ramify.backend.engine.grammar.api import GrammarCompiler
 from ramify.backend.engine.grammar.conformance import legal_tokens
 from ramify.backend.engine.grammar.lark import LarkCompiler
-from ramify.backend.engine.grammar.lark_grammar import LarkMatcher
+from ramify.backend.engine.grammar.lark.grammar import LarkMatcher
 from ramify.backend.engine.vocabulary import Vocabulary
 from ramify.lang.constraints import Grammar
 from ramify.lang.errors import ConstraintError

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.backend.engine.grammar.lark_characters import DONE, CharacterAutomata
-from ramify.backend.engine.grammar.lark_terminal import TerminalAutomaton, build_terminal
+from ramify.backend.engine.grammar.lark.characters import DONE, CharacterAutomata
+from ramify.backend.engine.grammar.lark.terminal import TerminalAutomaton, build_terminal
 from ramify.lang.errors import ConstraintError
 
 ESCAPED_STRING = r"\".*?(?<!\\)(\\\\)*?\""

@@ -26,7 +26,7 @@ class DfaProcesses:
         if specification is None or specification.origin is None:
             raise PluginError("the grammar plugin 'outlines' needs outlines-core: pip install outlines-core")
         folder = str(Path(specification.origin).parent.parent)
-        self._processes = HelperProcesses("dfa_process.py", [folder], noun="regex")
+        self._processes = HelperProcesses(Path(__file__).with_name("dfa_process.py"), [folder], noun="regex")
 
     def build(self, pattern: str, *, timeout: float) -> ByteAutomaton:
         """Return the automaton of `pattern`; `ConstraintError` when it is refused or takes too long or too much."""

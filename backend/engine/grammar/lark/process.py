@@ -2,7 +2,7 @@
 
 Runs as a script, alone: a grammar of a few lines can keep lark busy for hours. It imports only lark, so it starts in
 100 ms. Its answers are what `Lark(grammar, parser="lalr", lexer="contextual")` parses with, as plain lists. Started by
-`lark_client`.
+`client`.
 """
 
 import json

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .lark_lexer import DEAD, NOT_HERE, NOTHING, Border, Lexer
+from .lexer import DEAD, NOT_HERE, NOTHING, Border, Lexer
 
 Follower = tuple[int, int]
 """A terminal, and the kind of its end."""

@@ -12,10 +12,10 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ....kernels.lexer_walk import LexerTables, LexerTrie
-from .api import MaskRow
-from .lark_lexer import Lexer
-from .lark_parser import Stack
+from .....kernels.lexer_walk import LexerTables, LexerTrie
+from ..api import MaskRow
+from .lexer import Lexer
+from .parser import Stack
 
 _Value = TypeVar("_Value")
 

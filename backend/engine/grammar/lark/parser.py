@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .lark_client import GrammarTables
+from .client import GrammarTables
 
 MAX_REDUCTIONS = 2_000  # for one token without getting further down the stack: a circle, where lark hangs
 
@@ -17,7 +17,7 @@ class Stack:
     """The parser's states, linked from the top down; `depth` is that of the bottom plus one for each below.
 
     `key` stands for all that matters of this place: the state, and where rules can be dead ends, how the stack below
-    could go on (see `lark_liveness`).
+    could go on (see `liveness`).
     """
 
     __slots__ = ("below", "depth", "key", "state")

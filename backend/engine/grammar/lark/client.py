@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ....lang.constraints import Grammar
-from ....lang.errors import ConstraintError, PluginError
-from .helper_processes import HelperProcesses, read_line
+from .....lang.constraints import Grammar
+from .....lang.errors import ConstraintError, PluginError
+from ..helper_processes import HelperProcesses, read_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class LarkProcesses:
         if specification is None or specification.origin is None:
             raise PluginError("the grammar plugin 'lark' needs lark: pip install lark")
         folder = str(Path(specification.origin).parent.parent)
-        self._processes = HelperProcesses("lark_process.py", [folder], noun="grammar")
+        self._processes = HelperProcesses(Path(__file__).with_name("process.py"), [folder], noun="grammar")
         self._processes.start_one()
 
     def build(self, grammar: Grammar, *, timeout: float) -> GrammarTables:

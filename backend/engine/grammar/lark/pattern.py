@@ -11,9 +11,9 @@ import re._parser as sre_parser  # type: ignore[import-not-found]
 from dataclasses import dataclass
 from typing import Any
 
-from ....lang.errors import ConstraintError
-from .character_set import Ranges, complement
-from .regex_syntax import ranges_of
+from .....lang.errors import ConstraintError
+from ..character_set import Ranges, complement
+from ..regex_syntax import ranges_of
 
 MAX_NODES = 20_000  # of one terminal, every quantifier unrolled
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ....lang.errors import ConstraintError
-from .lark_characters import CharacterAutomata
-from .lark_client import TerminalSource
-from .lark_terminal import TerminalAutomaton, build_terminal
+from .....lang.errors import ConstraintError
+from .characters import CharacterAutomata
+from .client import TerminalSource
+from .terminal import TerminalAutomaton, build_terminal
 
 MAX_STATES = 20_000  # a Python-like grammar takes 1,000
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ....lang.errors import ConstraintError
-from .lark_borders import FIRST, Borders, Follower
-from .lark_client import GrammarTables
-from .lark_lexer import DEAD, NOT_HERE, NOTHING, Lexer
-from .lark_liveness import Liveness, never_stuck
-from .lark_parser import Parser, Stack
-from .lark_scanner import NO_MATCH, Scanner
+from .....lang.errors import ConstraintError
+from .borders import FIRST, Borders, Follower
+from .client import GrammarTables
+from .lexer import DEAD, NOT_HERE, NOTHING, Lexer
+from .liveness import Liveness, never_stuck
+from .parser import Parser, Stack
+from .scanner import NO_MATCH, Scanner
 
 
 class Place(NamedTuple):

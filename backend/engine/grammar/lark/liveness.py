@@ -11,9 +11,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 
-from .lark_borders import FIRST, Borders, Follower
-from .lark_client import GrammarTables
-from .lark_parser import Parser
+from .borders import FIRST, Borders, Follower
+from .client import GrammarTables
+from .parser import Parser
 
 _Item = tuple[int, int]
 """A rule, and how many of its symbols the stack holds."""

@@ -6,7 +6,7 @@ terminals' determinisation.
 
 from __future__ import annotations
 
-from .character_set import Ranges
+from ..character_set import Ranges
 
 Arcs = tuple[tuple[int, int, int], ...]
 """(first byte, last byte, next state), sorted and disjoint."""

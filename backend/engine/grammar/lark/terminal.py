@@ -11,10 +11,10 @@ import bisect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ....lang.errors import ConstraintError
-from .character_set import Ranges, complement, normalise
-from .lark_characters import DONE, Arcs, CharacterAutomata
-from .lark_pattern import Again, Ahead, Behind, Character, Match, Program, Split, parse_pattern
+from .....lang.errors import ConstraintError
+from ..character_set import Ranges, complement, normalise
+from .characters import DONE, Arcs, CharacterAutomata
+from .pattern import Again, Ahead, Behind, Character, Match, Program, Split, parse_pattern
 
 MAX_STATES = 10_000  # of one terminal; `/.{0,500}/` takes 4,500, a Unicode identifier 620
 

@@ -10,15 +10,15 @@ import threading
 
 import numpy as np
 
-from ....kernels.lexer_walk import LexerTrie
-from ....lang.errors import DeadEndError
-from ..vocabulary import Vocabulary
-from .api import MaskRow, fill_single, num_mask_words
-from .forced_text import MAX_FORCED_BYTES, ForcedText
-from .lark_lexer import DEAD
-from .lark_masks import StackMemo, TrieWalk, Walk
-from .lark_parser import Stack
-from .lark_syntax import Place, Reader, Syntax
+from .....kernels.lexer_walk import LexerTrie
+from .....lang.errors import DeadEndError
+from ...vocabulary import Vocabulary
+from ..api import MaskRow, fill_single, num_mask_words
+from ..forced_text import MAX_FORCED_BYTES, ForcedText
+from .lexer import DEAD
+from .masks import StackMemo, TrieWalk, Walk
+from .parser import Stack
+from .syntax import Place, Reader, Syntax
 
 MAX_MASK_BYTES = 32 << 20  # masks kept per grammar: 130,000 of a 2k vocabulary, 1,700 of a 150k one
 MAX_WALK_BYTES = 64 << 20

@@ -1,23 +1,24 @@
-"""The grammar plugin `lark`: grammars in lark's syntax, with exactly the language of `Lark(parser="lalr")`.
+"""`LarkCompiler`: compiles grammars for one vocabulary.
 
 lark itself reads the grammar and builds the tables, in a process of its own. Terminals become automata over bytes, and
-masks come from walking these over the vocabulary while the parser says which terminals may follow. Loaded by name.
+masks come from walking these over the vocabulary while the parser says which terminals may follow. Named by the
+entry point.
 """
 
 from __future__ import annotations
 
 import time
 
-from ....kernels.lexer_walk import lexer_trie
-from ....lang.constraints import Constraint, Grammar
-from ....lang.errors import ConstraintError
-from ...api import ConstraintKind
-from ..vocabulary import Vocabulary
-from .forced_text import ForcedText
-from .lark_client import LarkProcesses
-from .lark_grammar import LarkGrammar
-from .lark_syntax import build_syntax
-from .token_trie import token_nodes
+from .....kernels.lexer_walk import lexer_trie
+from .....lang.constraints import Constraint, Grammar
+from .....lang.errors import ConstraintError
+from ....api import ConstraintKind
+from ...vocabulary import Vocabulary
+from ..forced_text import ForcedText
+from ..token_trie import token_nodes
+from .client import LarkProcesses
+from .grammar import LarkGrammar
+from .syntax import build_syntax
 
 MAX_GRAMMAR_LEN = 64 << 10  # characters
 

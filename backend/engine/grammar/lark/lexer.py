@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from ....lang.errors import ConstraintError
-from .lark_scanner import NO_MATCH, Scanner
+from .....lang.errors import ConstraintError
+from .scanner import NO_MATCH, Scanner
 
 MAX_STATES = 20_000  # a Python-like grammar takes 1,500
 
