@@ -21,6 +21,7 @@ MAX_RANGE = 10_000
 MAX_CHARACTERS = 16_000_000
 MAX_ITEMS = 1_000_000
 MAX_WIDTH = 10_000  # of a number or text in a format
+MAX_SPEC = 100  # characters of what stands behind the colon of a format
 
 Lookup = Callable[[Reference | Argument], Any]
 
@@ -119,8 +120,8 @@ def _sum(*parts: Any) -> Any:
 
 
 def _format(value: Any, spec: str = "") -> str:
-    if any(int(number) > MAX_WIDTH for number in re.findall("[0-9]+", spec[:100])):
-        raise ProgramError(f"the format {spec[:100]!r} is wider than {MAX_WIDTH}")
+    if len(spec) > MAX_SPEC or any(int(number) > MAX_WIDTH for number in re.findall("[0-9]+", spec)):
+        raise ProgramError(f"the format {spec[:MAX_SPEC]!r} is longer than {MAX_SPEC} or wider than {MAX_WIDTH}")
     return format(value, spec)
 
 
@@ -180,8 +181,8 @@ def _typed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 _PLAIN: Mapping[str, Callable[..., Any]] = {
     "text": text_of,
-    "format": lambda value, spec="": format(value, spec),
-    "concat": lambda *parts: "".join(map(text_of, parts)),
+    "format": _format,
+    "concat": lambda *parts: _joined("", list(map(text_of, parts))),
     "+": lambda *parts: _sum(*map(_as_tuple, parts)),
     "==": lambda left, right: _as_tuple(left) == _as_tuple(right),
     "!=": lambda left, right: _as_tuple(left) != _as_tuple(right),

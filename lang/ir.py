@@ -72,11 +72,6 @@ class Fill:
 
     value: Value
 
-    @property
-    def is_data(self) -> bool:
-        """True when the text is not known before the program runs."""
-        return not is_constant(self.value)
-
 
 @dataclass(frozen=True, slots=True)
 class RoleBegin:

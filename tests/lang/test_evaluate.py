@@ -73,6 +73,10 @@ def test_records_are_json() -> None:
         (Argument("nothing", ("x",)), "not there"),
         (Apply("range", (10**9,)), "at most 10000"),
         (Apply("majority", ((),)), "no values"),
+        (Apply("format", ("a", ">2000000000")), "wider than 10000"),
+        (Apply("format", (1.5, ".99999999f")), "wider than 10000"),
+        (Apply("format", ("a", "0" * 120 + "9")), "longer than 100"),
+        (Apply("concat", ("a" * 1_000_000,) * 40), "more than 16000000 characters"),
     ],
 )
 def test_what_cannot_be_computed(value: Value, message: str) -> None:

@@ -54,7 +54,7 @@ def test_everything_is_recorded():
         *(RoleBegin, Fill, RoleEnd, RoleBegin, Fill, Fill, RoleEnd, RoleBegin, ScopeBegin, Gen, Keep, Fork),
         *(Child, Child, Fill, Gen, Fill, Fill, Gen, Fill, Join, Fill, Fill, Fill, Select, ScopeEnd, RoleEnd, Set),
     ]
-    assert nodes[5].op == Fill(Argument("topic")) and nodes[5].op.is_data and not nodes[4].op.is_data
+    assert nodes[5].op == Fill(Argument("topic"))
     assert nodes[9].op.sampling == Sampling(max_tokens=9, n=2)
     assert nodes[10].op == Keep(Reference(9, "idea"), 1)
     assert [node.parent for node in nodes[12:21]] == [11, 11, 12, 14, 15, 13, 17, 18, 11]
