@@ -75,7 +75,12 @@ ROWS: dict[str, list[Probe]] = {
             {"type": "object", "additionalProperties": {"type": "null"}, "minProperties": 1, "maxProperties": 1},
             [{"a": None}],
             [{}, {"a": None, "b": None}],
-        )
+        ),
+        schema(
+            {"type": "object", "additionalProperties": {"type": "null"}, "minProperties": 2},
+            [{"a": None, "b": None}],
+            [{"a": None}],
+        ),
     ],
     "`items`, `prefixItems`, `minItems`, `maxItems`": [
         schema({"type": "array", "items": {"type": "null"}, "minItems": 1, "maxItems": 2}, [[None]], [[], [None] * 3]),
@@ -88,7 +93,10 @@ ROWS: dict[str, list[Probe]] = {
     "`minLength`, `maxLength`": [
         schema({"type": "string", "minLength": 1, "maxLength": 2}, ["a", "漢字"], ["", "abc"])
     ],
-    "`pattern`": [schema({"type": "string", "pattern": "^a[0-9]+$"}, ["a12"], ["a", "ba1"])],
+    "`pattern`": [
+        schema({"type": "string", "pattern": "^a[0-9]+$"}, ["a12"], ["a", "ba1"]),
+        schema({"type": "string", "pattern": r"^\D$"}, ["a"], ["1"]),
+    ],
     "bounds of integers": [schema({"type": "integer", "minimum": -3, "exclusiveMaximum": 12}, [-3, 0, 11], [-4, 12])],
     "bounds of numbers": [schema({"type": "number", "minimum": 0, "exclusiveMaximum": 2.5}, [0, 2.25], [-1, 2.5, 3])],
     "`multipleOf`": [schema({"type": "integer", "multipleOf": 5}, [0, 35], [3])],
