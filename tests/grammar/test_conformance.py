@@ -35,7 +35,13 @@ REFUSES = {
         *("multipleOf", "patternProperties", "oneOf", "allOf", "email", "ipv4", "#/$defs/node", "true", "number"),
         *('"additionalProperties": {', '{"type": "object", "properties": {"a": {"type": "null"}}}'),
     ),
-    "xgrammar": ("multipleOf", "patternProperties", "oneOf", "allOf", "email", "ipv4"),
+    "xgrammar": (
+        *("multipleOf", "patternProperties", "oneOf", "allOf", "email", "ipv4"),
+        *(
+            '"a": {"type": "null"}}, "additionalProperties": {',
+            '{"type": "object", "properties": {"a": {"type": "null"}}}',
+        ),
+    ),
 }
 
 

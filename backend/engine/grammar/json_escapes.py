@@ -1,7 +1,7 @@
 r"""`EscapeMasks`: the tokens that spell JSON strings as `json.dumps` does, each character in one way.
 
 A name that may not be written could be written all the same as `"\u006eame"`, if a library compares spellings. So where
-names are told apart, only escapes are let through that a character needs. Called by the llguidance plugin.
+names are told apart, only escapes are let through that a character needs. Called by the plugins.
 """
 
 from __future__ import annotations

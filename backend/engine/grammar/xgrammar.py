@@ -20,6 +20,7 @@ from ...api import ConstraintKind
 from ..vocabulary import Vocabulary
 from .api import MaskRow, fill_single, mask_of, num_mask_words
 from .forced_text import ForcedText
+from .json_escapes import tells_names_apart
 from .json_regex import FORMATS, MAX_LEN, REFUSED, schema_regex
 from .json_schema import parse_schema
 from .regex_syntax import RegexSource, translate
@@ -223,6 +224,8 @@ def check_schema(schema: Schema) -> None:
             found.append(f"a list or an object as a constant {where}")
         if node.get("$ref") == "#":
             found.append(f"$ref to the root {where}")
+    if tells_names_apart(schema):  # it compares spellings, and escapes have several
+        found.append("names of properties where others are free")
     if found:
         raise ConstraintError(f"xgrammar is not known to enforce: {', '.join(found)}")
 
