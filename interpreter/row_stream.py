@@ -7,6 +7,7 @@ between the two, whichever is slow. It knows a run as something to await. Called
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import math
 import queue
@@ -21,6 +22,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 CANCEL_SECONDS = 5.0  # how long `close` waits for runs under way to be aborted
+TURN_SECONDS = 0.25  # of one wait for the next row
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class RowStream(Generic[R, T]):
         threading.Thread(target=self._read, name="ramify-rows", daemon=True).start()
         handed_out, count = 0, math.inf
         while handed_out < count:
-            match self._finished.get():
+            match self._next():
                 case None:
                     return
                 case _End() as end:
@@ -63,6 +65,12 @@ class RowStream(Generic[R, T]):
                     yield task.result()
                     handed_out += 1
                     self._room.release()
+
+    def _next(self) -> asyncio.Task[T] | _End | None:
+        """Wait in turns: a signal that comes just before a wait begins is only handled when that wait ends."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._finished.get(timeout=TURN_SECONDS)
 
     def stop(self) -> None:
         """End the iteration after what has finished by now; a signal handler may call this."""
