@@ -6,6 +6,7 @@ The checkout is kept off `sys.path`: its folders `kernels`, `lang`, `backend` mu
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -17,3 +18,6 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 # Time limits of hypothesis judge the machine, not the code; its examples are the same in every run.
 settings.register_profile("ramify", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ramify")
+
+# A shell that runs the tests in the background lets them ignore Ctrl-C; the tests of Ctrl-C need what a terminal gives.
+signal.signal(signal.SIGINT, signal.default_int_handler)
